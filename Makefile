@@ -1,0 +1,36 @@
+# The few words to remember; CI uses the same. Everything lives in .venv and .prefworks, in this folder.
+PYTHON ?= python3
+export PREFWORKS_HOME ?= $(CURDIR)/.prefworks
+export DO_NOT_TRACK := 1
+BIN := .venv/bin
+
+.PHONY: help install dev demo up down test test-slow check clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+install:  ## the environment, as it was tested; done once
+	@$(PYTHON) scripts/install.py
+
+dev:
+	@$(PYTHON) scripts/install.py --dev
+
+demo: install  ## the whole job on the example, from pairs to a deployed model
+	@$(BIN)/prefworks demo
+
+up: install  ## Prefect with its UI, a worker and the local server, until `make down`
+	@$(BIN)/prefworks up
+
+down:  ## stop what `make up` started
+	@test ! -x $(BIN)/prefworks || $(BIN)/prefworks down
+
+test: dev  ## the suite
+	@$(BIN)/python -m pytest -m "not slow" -q
+
+test-slow: dev  ## real sweeps, installs, the browser
+	@$(BIN)/python -m pytest -m slow -q
+
+check: dev  ## format, lint, types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
