@@ -1,0 +1,124 @@
+"""What a plan will cost and how long it will take, from a price book: low, expected and high."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from datetime import date
+from importlib import resources
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+TRAINING_SPREAD = (0.7, 1.3)  # planning range of billed training tokens: Fireworks cookbook, cost skill
+TIME_SPREAD = (0.5, 2.0)  # hours depend on load and on how long the answers get: a guess, said as such
+
+
+class PriceTier(BaseModel):
+    up_to_parameters: float = math.inf
+    usd: float
+
+
+class Throughput(BaseModel):
+    job_overhead_s: float
+    training_tokens_per_s: float = Field(gt=0)
+    deployment_start_s: float
+    generation_tokens_per_s: float = Field(gt=0)
+    evaluator_rows_per_s: float = Field(gt=0)
+    jobs_at_once: int = Field(ge=1)  # how many jobs the platform really runs side by side
+
+
+class PriceBook(BaseModel):
+    """Prices with their date and source. What is not in it is unknown: None, never 0."""
+
+    name: str
+    as_of: date
+    sources: list[str]
+    assumptions: list[str] = []
+    dpo_usd_per_million_tokens: list[PriceTier] = []
+    accelerator_usd_per_hour: dict[str, float] = {}  # "*" is any
+    throughput: Throughput
+
+    def training_usd(self, tokens: float, parameters: int | None) -> float | None:
+        """USD for billed training tokens of a LoRA on a base of this size; None where either is unknown."""
+        tiers = self.dpo_usd_per_million_tokens
+        if parameters is None:
+            tier = tiers[0] if len(tiers) == 1 and tiers[0].up_to_parameters == math.inf else None
+        else:
+            tier = next((t for t in tiers if parameters <= t.up_to_parameters), None)
+        return None if tier is None else tokens / 1e6 * tier.usd
+
+    def accelerator_text(self, accelerator: str, count: int) -> str:
+        """What is paid for by the hour; a book that prices any accelerator alike means its own hardware."""
+        return "its own hardware" if "*" in self.accelerator_usd_per_hour else f"{count} × {accelerator}"
+
+    def accelerator_usd(self, hours: float, accelerator: str, count: int) -> float | None:
+        """USD for one replica's hours; None where the accelerator has no price."""
+        per_hour = self.accelerator_usd_per_hour.get(accelerator, self.accelerator_usd_per_hour.get("*"))
+        return None if per_hour is None else hours * count * per_hour
+
+
+def load_price_book(name: str) -> PriceBook:
+    """The packaged book of that name, or the TOML file at that path."""
+    if name.endswith(".toml"):
+        return PriceBook.model_validate(tomllib.loads(Path(name).read_text("utf-8")))
+    book = resources.files("preference").joinpath("prices", f"{name}.toml")
+    if not book.is_file():
+        raise ValueError(f"there is no price book {name!r}: give 'fireworks', 'local' or the path of a .toml file")
+    return PriceBook.model_validate(tomllib.loads(book.read_text("utf-8")))
+
+
+class CostLine(BaseModel):
+    """One line of the bill. A price of None is unknown; seconds are expected wall time."""
+
+    what: str
+    quantity: str
+    usd_low: float | None
+    usd: float | None
+    usd_high: float | None
+    seconds: float
+
+    @classmethod
+    def spread(
+        cls, what: str, quantity: str, usd: float | None, seconds: float, spread: tuple[float, float]
+    ) -> CostLine:
+        low, high = (None, None) if usd is None else (usd * spread[0], usd * spread[1])
+        return cls(what=what, quantity=quantity, usd_low=low, usd=usd, usd_high=high, seconds=seconds)
+
+
+def training_tokens(prompt: int, chosen: int, rejected: int, epochs: int) -> int:
+    """Tokens billed for DPO: epochs x (2 x prompt + chosen + rejected), the reference pass included."""
+    return epochs * (2 * prompt + chosen + rejected)
+
+
+def total(lines: list[CostLine]) -> CostLine:
+    """The sum; unknown as soon as one line is."""
+
+    def add(values: list[float | None]) -> float | None:
+        known = [v for v in values if v is not None]
+        return sum(known) if len(known) == len(values) else None
+
+    return CostLine(
+        what="Total",
+        quantity="",
+        usd_low=add([line.usd_low for line in lines]),
+        usd=add([line.usd for line in lines]),
+        usd_high=add([line.usd_high for line in lines]),
+        seconds=sum(line.seconds for line in lines),
+    )
+
+
+def usd_text(value: float | None) -> str:
+    """Dollars to the cent, and never 0.00 for what is more than nothing."""
+    if value is None:
+        return "unknown"
+    if 0 < value < 0.01:
+        return "< 0.01"
+    return f"{value:,.2f}"
+
+
+def duration_text(seconds: float) -> str:
+    """45 s, 12 min or 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,256 @@
+"""final_report.md, from what the session's folder holds: the same page for every ending, without guesses."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from preference.comparison import Comparison, comparison_markdown, headline_text
+from preference.cost import CostLine, duration_text, usd_text
+from preference.plan import Plan
+from preference.session import Outcome, SessionRecord
+from preference.trials import Trial
+
+
+class TrialFacts(BaseModel):
+    """How a trial went, as the report tells it."""
+
+    trial: Trial
+    job_state: str
+    message: str = ""
+    first_loss: float | None = None
+    last_loss: float | None = None
+    last_accuracy: float | None = None  # share of pairs whose chosen answer the tuned model prefers
+    n_steps: int = 0
+    seconds: float | None = None
+    seed: int | None = None
+    health: list[str] = []  # what its metrics should make one doubt
+
+
+class EndpointFacts(BaseModel):
+    model: str
+    deployment: str
+    address: str
+    base_url: str
+    question: str
+    answer: str
+
+
+class Usage(BaseModel):
+    """What the session bought, from the journal."""
+
+    model: str
+    n_answers: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class ReportFacts(BaseModel):
+    """All that the report is made of; what is None did not come to pass."""
+
+    record: SessionRecord
+    plan: Plan | None = None
+    approvals: list[dict[str, object]] = []
+    trials: list[TrialFacts] = []
+    comparison: Comparison | None = None
+    endpoint: EndpointFacts | None = None
+    usage: list[Usage] = []
+    n_possibly_billed_twice: int = 0
+    actual: list[CostLine] = []
+    versions: dict[str, str] = {}
+    examples: list[dict[str, str]] = []
+
+
+def final_report(facts: ReportFacts) -> str:
+    """The report as markdown; its first line after the title is the verdict."""
+    parts = [
+        f"# Preference learning, session {facts.record.session}",
+        _verdict(facts),
+        _what_now(facts),
+        _comparison(facts),
+        _endpoint(facts),
+        _examples(facts),
+        _training(facts),
+        _cost(facts),
+        _provenance(facts),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _verdict(facts: ReportFacts) -> str:
+    outcome, shown = facts.record.outcome, facts.comparison and facts.comparison.headline
+    if outcome is Outcome.PROMOTED and facts.endpoint and facts.comparison:
+        promoted = _promoted(facts)
+        if promoted == facts.comparison.proposed and shown:
+            how = "" if facts.comparison.clear else ", as told: the candidates show no clear winner"
+            return f"**Promoted {promoted}{how}.** {headline_text(shown)}"
+        return (
+            f"**Promoted {promoted}, as told. That is not the proposed winner "
+            f"({facts.comparison.proposed or 'there was none'}), and it was not confirmed.**"
+        )
+    words = {
+        Outcome.NOT_PROMOTED: "Not promoted",
+        Outcome.REJECTED: "Rejected",
+        Outcome.TIMED_OUT: "Timed out",
+        Outcome.CANCELLED: "Cancelled",
+        Outcome.FAILED: "Failed",
+    }
+    name = words[outcome] if outcome in words else str(facts.record.state).capitalize()
+    measured = f" {headline_text(shown)}" if shown else ""
+    return f"**{name}.** {facts.record.message}{measured}"
+
+
+def _promoted(facts: ReportFacts) -> str | None:
+    assert facts.comparison is not None
+    assert facts.endpoint is not None
+    return next(
+        (s.contestant.name for s in facts.comparison.candidates if s.contestant.model == facts.endpoint.model),
+        None,
+    )
+
+
+def _what_now(facts: ReportFacts) -> str:
+    """What to do after an ending that nobody wanted."""
+    session = facts.record.session
+    advice = {
+        Outcome.FAILED: f"Mend the cause and go on where it stopped: start the same request with `session: {session}`."
+        " What was trained and answered is kept and not paid for again.",
+        Outcome.CANCELLED: "Its training jobs were cancelled and its evaluation deployment was taken down. Tuned "
+        "models that were finished are still on the platform.",
+        Outcome.TIMED_OUT: "Start a new run, or give `gate_timeout_days` more.",
+        Outcome.REJECTED: "Change the request and start a new run.",
+    }
+    outcome = facts.record.outcome
+    return advice.get(outcome, "") if outcome else ""
+
+
+def _comparison(facts: ReportFacts) -> str:
+    return "" if facts.comparison is None else f"## Comparison\n\n{comparison_markdown(facts.comparison).strip()}"
+
+
+def _endpoint(facts: ReportFacts) -> str:
+    found = facts.endpoint
+    if found is None:
+        return ""
+    return f"""## Endpoint
+
+- Model: `{found.model}`
+- Deployment: `{found.deployment}`
+- Chat completions: `{found.base_url}/chat/completions`, with `"model": "{found.address}"`
+- Asked “{found.question}”, it answered: “{found.answer.strip()}”
+
+```python
+{snippet(found)}
+```"""
+
+
+def snippet(endpoint: EndpointFacts) -> str:
+    """The official SDK's few lines for this model; they run as they stand where FIREWORKS_API_KEY is set or not."""
+    root = endpoint.base_url.removesuffix("/v1")
+    return f"""import os
+
+from fireworks import Fireworks
+
+client = Fireworks(
+    api_key=os.environ.get("FIREWORKS_API_KEY", "none-needed-locally"),
+    base_url="{root}",
+    max_retries=100,  # a deployment that sleeps answers 503 until it is awake
+)
+response = client.chat.completions.create(
+    model="{endpoint.address}",
+    messages=[{{"role": "user", "content": {endpoint.question!r}}}],
+    temperature=0.0,
+    max_tokens=128,
+)
+print(response.choices[0].message.content)"""
+
+
+def _examples(facts: ReportFacts) -> str:
+    if not facts.examples:
+        return ""
+    blocks = [
+        f"**{e['kind']}**: {_one_line(e['prompt'])}\n\n"
+        f"- base ({e['base_score']}): {_one_line(e['base'])}\n- tuned ({e['tuned_score']}): {_one_line(e['tuned'])}"
+        for e in facts.examples
+    ]
+    return "## Examples\n\n" + "\n\n".join(blocks)
+
+
+def _one_line(text: str, limit: int = 400) -> str:
+    """On one line, and cut with a mark where it is long."""
+    flat = " ".join(text.split()) or "(empty)"
+    return flat if len(flat) <= limit else f"{flat[:limit]}… ({len(flat)} characters)"
+
+
+def _training(facts: ReportFacts) -> str:
+    if not facts.trials:
+        return ""
+    rows = [
+        "| trial | settings | job | loss, first → last | pair accuracy | steps | time | seed |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for fact in facts.trials:
+        state = fact.job_state.removeprefix("JOB_STATE_").lower()
+        told = f"{state}: {_one_line(fact.message, 200)}" if fact.message else state
+        rows.append(
+            f"| {fact.trial.name} | {fact.trial.label} | `{fact.trial.job_id}` {told} "
+            f"| {_number(fact.first_loss)} → {_number(fact.last_loss)} | {_number(fact.last_accuracy)} "
+            f"| {fact.n_steps} | {duration_text(fact.seconds) if fact.seconds is not None else '–'} "
+            f"| {fact.seed if fact.seed is not None else 'not told'} |"
+        )
+    doubts = [f"- {fact.trial.name}: {text}" for fact in facts.trials for text in fact.health]
+    told = "\n\nTraining metrics that look wrong:\n\n" + "\n".join(doubts) if doubts else ""
+    return "## Training\n\n" + "\n".join(rows) + told
+
+
+def _cost(facts: ReportFacts) -> str:
+    if facts.plan is None:
+        return ""
+    actual = {line.what: line for line in facts.actual}
+    rows = [
+        "| cost | estimated, USD | actual, USD | difference | estimated time | actual time |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for line in facts.plan.lines:
+        real = actual.get(line.what)
+        difference = None if real is None or real.usd is None or line.usd is None else real.usd - line.usd
+        rows.append(
+            f"| {line.what} | {usd_text(line.usd)} | {usd_text(real.usd) if real else '–'} "
+            f"| {'–' if difference is None else f'{difference:+.2f}'} | {duration_text(line.seconds)} "
+            f"| {duration_text(real.seconds) if real else '–'} |"
+        )
+    notes = ["Actual cost is computed from usage, metrics and deployment time at the plan's prices."]
+    notes += [
+        f"{u.n_answers} answers of `{u.model}`: {u.prompt_tokens:,} prompt and "
+        f"{u.completion_tokens:,} completion tokens."
+        for u in facts.usage
+    ]
+    if facts.n_possibly_billed_twice:
+        notes.append(
+            f"{facts.n_possibly_billed_twice} calls were in flight when a process died, and may have been billed twice."
+        )
+    return "## Cost\n\n" + "\n".join(rows) + "\n\n" + "\n".join(f"- {note}" for note in notes)
+
+
+def _provenance(facts: ReportFacts) -> str:
+    lines = []
+    plan = facts.plan
+    if plan is not None:
+        lines += [
+            f"- Base model `{plan.base_model.name}` on platform `{plan.platform}`; "
+            f"prices: {plan.prices.name}, {plan.prices.as_of}",
+            f"- {plan.data.n_train} training pairs, {plan.data.n_held_out} held-out prompts, none on both sides",
+            *(f"  - {note}" for note in plan.data.notes),
+            f"- Evaluator `{plan.evaluator.name}` ({plan.evaluator.entry_point}), sha256 `{plan.evaluator.sha256}`, "
+            f"{plan.evaluator.sandbox}",
+        ]
+    for approval in facts.approvals:
+        answer = approval.get("answer")
+        told = answer if isinstance(answer, dict) else {}
+        who = f" by {told['name']}" if told.get("name") else ""
+        lines.append(f"- {approval.get('gate')} gate: {told.get('decision')}{who}, {approval.get('at')}")
+    lines += [f"- {name} {version}" for name, version in facts.versions.items()]
+    return "## Where this comes from\n\n" + "\n".join(lines) if lines else ""
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

@@ -1,0 +1,221 @@
+"""What a user asks of a run: the flow's parameters, the run form's fields, a request file's keys."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class Method(StrEnum):
+    DPO = "DPO"
+    ORPO = "ORPO"
+
+
+class Grid(BaseModel):
+    """Every combination of these is one trial, whatever their number. Betas belong to DPO, lambdas to ORPO.
+
+    What is left empty has a default by the model's size (preference/trials.py).
+    """
+
+    model_config = ConfigDict(title="Sweep", extra="forbid")
+
+    learning_rates: list[float] = Field(
+        [],
+        title="Learning rates",
+        description="Empty: by the model's size, three of them where nothing else is given here.",
+        json_schema_extra={"position": 0},
+    )
+    betas: list[float] = Field(
+        [],
+        title="Betas (DPO)",
+        description="Each above 0 and below 0.5. Higher keeps closer to the base model. Empty: 0.1, and 0.3 where "
+        "nothing else is given here.",
+        json_schema_extra={"position": 1},
+    )
+    orpo_lambdas: list[float] = Field(
+        [],
+        title="Lambdas (ORPO)",
+        description="Empty: 1.",
+        json_schema_extra={"position": 2},
+    )
+    lora_ranks: list[int] = Field(
+        [],
+        title="LoRA ranks",
+        description="Each one of 1, 2, 4, 8, 16, 32. Empty: 8.",
+        json_schema_extra={"position": 3},
+    )
+    epochs: list[int] = Field([], title="Epochs", description="Empty: 1.", json_schema_extra={"position": 4})
+    batch_size: int = Field(
+        4,  # the API's default for DPO
+        title="Pairs per optimizer step",
+        ge=1,
+        json_schema_extra={"position": 5},
+    )
+    max_context_length: int = Field(
+        2048,
+        title="Context length (tokens)",
+        description="A multiple of 16. Pairs that are longer may be refused.",
+        ge=16,
+        json_schema_extra={"position": 6},
+    )
+
+    @model_validator(mode="after")
+    def _within_the_api(self) -> Grid:
+        """All faults at once: a form that fails for one field after another is no help."""
+        faults = [f"learning rate {x:g} is not above 0" for x in self.learning_rates if not x > 0]
+        faults += [
+            f"beta {x:g} is not above 0 and below 0.5"
+            + (
+                " (such betas belong to the length-normalised loss, which the platform does not have)"
+                if x >= 0.5
+                else ""
+            )
+            for x in self.betas
+            if not 0 < x < 0.5
+        ]
+        faults += [f"lambda {x:g} is not above 0" for x in self.orpo_lambdas if not x > 0]
+        faults += [
+            f"LoRA rank {x} is not one of 1, 2, 4, 8, 16, 32" for x in self.lora_ranks if x not in {1, 2, 4, 8, 16, 32}
+        ]
+        faults += [f"{x} epochs is not 1 or more" for x in self.epochs if x < 1]
+        if self.max_context_length % 16:
+            faults.append(f"context length {self.max_context_length} is not a multiple of 16")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+
+class Sampling(BaseModel):
+    """How base and candidates answer the held-out prompts: the same for all."""
+
+    model_config = ConfigDict(title="Held-out sampling", extra="forbid")
+
+    max_tokens: int = Field(512, title="Tokens per answer, at most", ge=1, json_schema_extra={"position": 0})
+    temperature: float = Field(0.0, title="Temperature", ge=0, le=2, json_schema_extra={"position": 1})
+    concurrency: int = Field(64, title="Requests in flight", ge=1, le=1024, json_schema_extra={"position": 2})
+
+
+class Serving(BaseModel):
+    """What the evaluation and the winner are deployed on. A local server uses the machine that it runs on."""
+
+    model_config = ConfigDict(title="Serving", extra="forbid")
+
+    accelerator_type: str = Field("NVIDIA_H100_80GB", title="Accelerator", json_schema_extra={"position": 0})
+    accelerator_count: int = Field(1, title="Accelerators per replica", ge=1, json_schema_extra={"position": 1})
+    ready_timeout_minutes: float = Field(
+        60,  # cold starts of 10 minutes and more are known
+        title="Minutes to wait until a deployment answers",
+        gt=0,
+        json_schema_extra={"position": 2},
+    )
+
+
+class PreferenceRequest(BaseModel):
+    """One preference-learning run: data, base model, how to train, how to judge."""
+
+    model_config = ConfigDict(title="Preference learning", extra="forbid")
+
+    dataset: str = Field(
+        title="Dataset",
+        description="The preference pairs: a dataset on the platform (its ID or full name), or a local file.",
+        min_length=1,
+        json_schema_extra={"position": 0},
+    )
+    base_model: str = Field(
+        title="Base model",
+        description="The model to tune: its ID, full name or display name.",
+        min_length=1,
+        json_schema_extra={"position": 1},
+    )
+    evaluator: str = Field(
+        title="Evaluator",
+        description="Scores answers from 0 to 1: an evaluator on the platform, or a local folder with code.",
+        min_length=1,
+        json_schema_extra={"position": 2},
+    )
+    held_out: str = Field(
+        "",
+        title="Held-out dataset",
+        description="Empty: a share of the prompts of the dataset is held out.",
+        json_schema_extra={"position": 3},
+    )
+    methods: list[Method] = Field(
+        [Method.DPO],
+        title="Methods",
+        description="DPO, ORPO, or both side by side.",
+        min_length=1,
+        json_schema_extra={"position": 4},
+    )
+    platform: str = Field(
+        "local",
+        title="Platform",
+        description="The name of a saved FireworksPlatform block: where training and serving happen.",
+        min_length=1,
+        json_schema_extra={"position": 5},
+    )
+    sweep: Grid = Field(default_factory=Grid, title="Sweep", json_schema_extra={"position": 6})
+    max_active_jobs: int = Field(
+        6, title="Training jobs at once, at most", ge=1, le=64, json_schema_extra={"position": 7}
+    )
+    held_out_share: float = Field(
+        0.2,
+        title="Held-out share",
+        description="Read only where there is no held-out dataset.",
+        gt=0,
+        lt=1,
+        json_schema_extra={"position": 8},
+    )
+    sampling: Sampling = Field(default_factory=Sampling, title="Held-out sampling", json_schema_extra={"position": 9})
+    serving: Serving = Field(default_factory=Serving, title="Serving", json_schema_extra={"position": 10})
+    gate_timeout_days: float = Field(
+        7.0,
+        title="Days to wait for an answer",
+        description="A gate that nobody answers ends the run after this, with nothing more spent.",
+        gt=0,
+        le=365,
+        json_schema_extra={"position": 11},
+    )
+    unsandboxed_evaluator: bool = Field(
+        False,
+        title="Run the evaluator without a sandbox",
+        description="Only for code that you trust, on a system that has no sandbox.",
+        json_schema_extra={"position": 12},
+    )
+    session: str = Field(
+        "",
+        title="Session to go on with",
+        description="Empty: a new session. Otherwise the ID of one that was interrupted.",
+        pattern=r"^$|^[0-9]+-[0-9a-f]{4}$",
+        json_schema_extra={"position": 13},
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_or_methods(cls, given: Any) -> Any:
+        """`method: X` is what people write for a list of one."""
+        if not isinstance(given, dict) or "method" not in given:
+            return given
+        if "methods" in given:
+            raise ValueError("give method or methods, not both")
+        return {**{k: v for k, v in given.items() if k != "method"}, "methods": [given["method"]]}
+
+    @field_validator("dataset", "base_model", "evaluator", "held_out", "platform", mode="after")
+    @classmethod
+    def _no_outer_blanks(cls, text: str) -> str:
+        return text.strip()
+
+    @model_validator(mode="after")
+    def _loss_and_strength_fit(self) -> PreferenceRequest:
+        """A beta without DPO, or a lambda without ORPO, would be left out silently."""
+        for what, given, method in (
+            ("betas", self.sweep.betas, Method.DPO),
+            ("orpo_lambdas", self.sweep.orpo_lambdas, Method.ORPO),
+        ):
+            if given and method not in self.methods:
+                raise ValueError(
+                    f"{what} {', '.join(f'{x:g}' for x in given)} belong to {method}, and methods is "
+                    f"{', '.join(self.methods)}: add {method} to methods, or leave {what} out"
+                )
+        return self

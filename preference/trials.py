@@ -1,0 +1,138 @@
+"""Which trials a request asks for: the product of its grid, exactly; where it names none, defaults by model size."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from preference import wire
+from preference.session import resource
+from preference.settings import Grid, Method, PreferenceRequest
+
+T = TypeVar("T")
+
+# LoRA learning rates for bases up to so many parameters, a log grid around what is known to work there. The middle
+# one is taken where a single one is wanted.
+_RATES: tuple[tuple[float, tuple[float, float, float]], ...] = (
+    (0.5e9, (1e-4, 3e-4, 1e-3)),  # measured on SmolLM2-135M: no effect, best, collapse
+    (16e9, (5e-6, 1e-5, 2e-5)),  # 5e-6: Zephyr-7B QLoRA; 1e-5: TRL's advice for LoRA, the Fireworks cookbook
+    (math.inf, (2e-6, 5e-6, 1e-5)),  # Tülu 3 takes 2e-7 for 70B, 2/5 of 8B's 5e-7 (full tuning; LoRA about x 10)
+)
+_UNKNOWN_SIZE = 8e9
+_BETAS = (0.1, 0.3)  # 0.1: arXiv:2305.18290, appendix B; higher keeps closer to the base
+_LAMBDAS = (1.0,)  # the Fireworks cookbook's
+_RANKS = (8,)  # the API's default
+_EPOCHS = (1,)  # one first, as Tülu 3 and Zephyr have it
+
+
+class Trial(BaseModel):
+    """One combination of the sweep: one job, one tuned model."""
+
+    name: str  # t1, t2, ... in the grid's order
+    method: Method
+    learning_rate: float
+    beta: float | None  # DPO
+    orpo_lambda: float | None  # ORPO
+    lora_rank: int
+    epochs: int
+    batch_size: int
+    max_context_length: int
+    base_model: str  # full name
+    job_id: str  # chosen before the job is asked for; the tuned model bears it, too
+
+    @property
+    def strength(self) -> str:
+        return f"beta {self.beta:g}" if self.beta is not None else f"lambda {self.orpo_lambda:g}"
+
+    @property
+    def label(self) -> str:
+        return f"{self.method} lr {self.learning_rate:g}, {self.strength}, rank {self.lora_rank}, {self.epochs} ep."
+
+    def job_spec(self, dataset: str) -> wire.DpoJob:
+        """The job to create; dataset is a full name."""
+        if self.method is Method.DPO:
+            loss = wire.LossConfig(method="DPO", dpo=wire.DpoLoss(beta=self.beta))
+        else:
+            loss = wire.LossConfig(method="ORPO", orpo=wire.OrpoLoss(orpo_lambda=self.orpo_lambda))
+        return wire.DpoJob(
+            display_name=f"{self.name}: {self.label}"[:63],
+            dataset=dataset,
+            loss_config=loss,
+            training_config=wire.TrainingConfig(
+                base_model=self.base_model,
+                output_model=self.job_id,
+                learning_rate=self.learning_rate,
+                epochs=self.epochs,
+                lora_rank=self.lora_rank,
+                batch_size_samples=self.batch_size,
+                max_context_length=self.max_context_length,
+            ),
+        )
+
+
+def is_explicit(request: PreferenceRequest) -> bool:
+    """Whether the request says itself what to try. Then nothing is added to it, and nothing is left out."""
+    grid = request.sweep
+    return bool(grid.learning_rates or grid.betas or grid.orpo_lambdas or grid.lora_ranks or grid.epochs)
+
+
+def grid_trials(session: str, request: PreferenceRequest, base: wire.Model) -> list[Trial]:
+    """The product over methods, learning rates, beta or lambda, ranks and epochs, in that order.
+
+    What decides most varies slowest. Without a grid the defaults of the base's size are swept; in an explicit one a
+    setting that is not named has one value, its size's middle one.
+    """
+    combinations: list[tuple[Method, float, float, int, int]] = []
+    for method in _distinct(request.methods):
+        combinations += itertools.product(
+            [method], *_values(request.sweep, base, method, wide=not is_explicit(request))
+        )
+    return [
+        Trial(
+            name=f"t{n}",
+            method=method,
+            learning_rate=rate,
+            beta=strength if method is Method.DPO else None,
+            orpo_lambda=strength if method is Method.ORPO else None,
+            lora_rank=rank,
+            epochs=epochs,
+            batch_size=request.sweep.batch_size,
+            max_context_length=request.sweep.max_context_length,
+            base_model=base.name,
+            job_id=resource(session, f"t{n}"),
+        )
+        for n, (method, rate, strength, rank, epochs) in enumerate(combinations, start=1)
+    ]
+
+
+def _values(
+    grid: Grid, base: wire.Model, method: Method, *, wide: bool
+) -> tuple[Sequence[float], Sequence[float], Sequence[int], Sequence[int]]:
+    """Learning rates, betas or lambdas, ranks and epochs for one method."""
+    given, strengths = (grid.betas, _BETAS) if method is Method.DPO else (grid.orpo_lambdas, _LAMBDAS)
+    rates = default_rates(base.base_model_details.parameter_count if base.base_model_details else None)
+    return (
+        _distinct(grid.learning_rates) or (rates if wide else rates[1:2]),
+        _distinct(given) or (strengths if wide else strengths[:1]),
+        _distinct(grid.lora_ranks) or _RANKS,
+        _distinct(grid.epochs) or _EPOCHS,
+    )
+
+
+def default_rates(n_parameters: float | None) -> tuple[float, float, float]:
+    """Three LoRA learning rates for a base of that size; an unknown size is taken for the most usual one."""
+    size = _UNKNOWN_SIZE if n_parameters is None else n_parameters
+    return next(rates for most, rates in _RATES if size <= most)
+
+
+def cheapest_first(trials: Sequence[Trial]) -> list[Trial]:
+    """In the order of submission: few epochs first, since what is trained sooner is known sooner; else the grid's."""
+    return sorted(trials, key=lambda trial: trial.epochs)
+
+
+def _distinct(values: Iterable[T]) -> list[T]:
+    return list(dict.fromkeys(values))

@@ -1,0 +1,137 @@
+"""Parts by several processes give what one pass over the lines gives, whatever stands where a part ends."""
+
+import io
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from preference.fingerprints import normalise, prompt_hash, row_hash
+from preference.formats_lines import find_parts, read_lines
+from preference.formats_parallel import _Workers, scan_file
+from preference.formats_ready import Reader, take_pairs
+from preference.formats_rows import RowFault
+from preference.formats_scan import FileSink, Scanner
+
+
+def pair(prompt, chosen="a", rejected="b"):
+    return orjson.dumps(
+        {
+            "input": {"messages": [{"role": "user", "content": prompt}]},
+            "preferred_output": [{"role": "assistant", "content": chosen}],
+            "non_preferred_output": [{"role": "assistant", "content": rejected}],
+        }
+    )
+
+
+LINES = (
+    pair("Plain."),
+    pair('Escapes:\n\t"quoted"'),
+    pair("Straße  Ä"),
+    b' {"messages": [{"role": "user", "content": "spaces around"}]} ',
+    orjson.dumps({"prompt": "converted", "chosen": "x", "rejected": "y", "id": 7}),
+    pair("dropped", "same", "same"),
+    b"{broken",
+    b"",
+    b"\r",
+)
+
+
+def one_pass(data):
+    out = io.BytesIO()
+    scanner = Scanner(FileSink(out))
+    for lines in read_lines(io.BytesIO(data), 1 << 20):
+        scanner.take_lines(lines)
+    return scanner.scan, out.getvalue()
+
+
+def in_parts(folder, data, n_processes, part_bytes):
+    (folder / "data.jsonl").write_bytes(data)
+    with (folder / "out.jsonl").open("wb") as out:
+        out.write(b"before ")
+        scan = scan_file(folder / "data.jsonl", out, n_processes, part_bytes)
+        out.write(b"after")
+    return scan, (folder / "out.jsonl").read_bytes().removeprefix(b"before ").removesuffix(b"after")
+
+
+@pytest.mark.parametrize("n_processes", [1, 2, 3])
+def test_processes_give_what_one_pass_gives(tmp_path, n_processes):
+    rows = [LINES[i * 7 % len(LINES)] if i % 5 == 0 else pair(f"Prompt {i}") for i in range(2000)]
+    data = b"\n".join(rows)
+    assert in_parts(tmp_path, data, n_processes, 5000) == one_pass(data)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    lines=st.lists(st.sampled_from(LINES), max_size=30),
+    end=st.sampled_from([b"", b"\n", b"\n\n"]),
+    part_bytes=st.integers(1, 400),
+    mark=st.booleans(),
+)
+def test_no_end_of_a_part_changes_anything(tmp_path_factory, lines, end, part_bytes, mark):
+    folder = tmp_path_factory.getbasetemp()
+    data = b"\n".join(lines) + end
+    scan, written = in_parts(folder, (b"\xef\xbb\xbf" if mark and data else b"") + data, 1, part_bytes)
+    assert (scan, written) == one_pass(data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.lists(st.sampled_from([b"a", b"\n", b"bb" * 40])).map(b"".join), part_bytes=st.integers(1, 100))
+def test_parts_are_whole_lines_and_leave_nothing_out(data, part_bytes):
+    file = io.BytesIO(data)
+    parts = list(find_parts(file, part_bytes))
+    assert b"".join(data[start:end] for start, end in parts) == data
+    assert all(data[end - 1 : end] == b"\n" for _, end in parts[:-1])
+    for limit in (50, 10_000):
+        read = []
+        for start, end in parts:
+            file.seek(start)
+            for lines in read_lines(file, limit, end - start):
+                read += [lines] if isinstance(lines, RowFault) else lines
+        expected = data.splitlines(keepends=True)
+        assert len(read) == len(expected)
+        assert all(isinstance(got, RowFault) or got == line for got, line in zip(read, expected, strict=True))
+        assert [isinstance(got, RowFault) for got in read] == [
+            len(line) > limit + line.endswith(b"\n") for line in expected
+        ]
+
+
+def test_a_process_that_dies_ends_the_reading_with_a_message(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(b"\n".join([pair("x" * 1000)] * 3000))
+    with path.open("rb") as file:
+        parts = list(find_parts(file, 20_000))
+
+    def read_on():
+        with _Workers(path, parts, 2) as workers:
+            workers._children[0].kill()
+            workers._children[0].wait()
+            return list(workers.results())
+
+    with pytest.raises(RuntimeError, match=r"a process that read a part of data\.jsonl ended"):
+        read_on()
+
+
+texts = st.text(max_size=20) | st.sampled_from(["", " ", "a  b", " a", "\ta\n\nb ", "Straße", "\0", "İ", "\x1c"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(prompt=texts, chosen=texts, rejected=texts)
+def test_the_quick_way_says_what_the_named_rules_say(prompt, chosen, rejected):
+    line = pair(prompt, chosen, rejected)
+    quick, named = take_pairs([line + b"\n"]), Reader().read(line)
+    assert bool(quick.sizes) == (named is not None)
+    if named:
+        assert quick.prompt_hashes == [prompt_hash(named.prompt)]
+        assert quick.row_hashes == [row_hash(*named[1:])]
+        assert quick.sizes == [len(line) + 1]
+
+
+@given(text=st.text())
+def test_normalising_again_changes_nothing_and_folds_all_white_space(text):
+    done = normalise(text)
+    assert normalise(done) == done
+    assert done == " ".join(done.split())
+    if text.isascii():
+        assert done == " ".join(text.lower().split())

@@ -1,0 +1,73 @@
+import pytest
+from pydantic import ValidationError
+
+from preference.settings import PreferenceRequest
+from preference.trials import cheapest_first, default_rates, grid_trials
+from preference.wire import BaseModelDetails, Model
+
+SESSION = "1779157376-41e1"
+
+
+def trials(parameters: int | None = 8_190_000_000, **fields):
+    request = PreferenceRequest.model_validate({"dataset": "d", "base_model": "b", "evaluator": "e", **fields})
+    details = None if parameters is None else BaseModelDetails(parameter_count=parameters)
+    return grid_trials(SESSION, request, Model(name="accounts/fireworks/models/b", base_model_details=details))
+
+
+def test_without_a_grid_the_learning_rate_and_beta_are_swept_by_the_size_of_the_base():
+    assert [(t.learning_rate, t.beta, t.lora_rank, t.epochs) for t in trials()] == [
+        (5e-6, 0.1, 8, 1),
+        (5e-6, 0.3, 8, 1),
+        (1e-5, 0.1, 8, 1),
+        (1e-5, 0.3, 8, 1),
+        (2e-5, 0.1, 8, 1),
+        (2e-5, 0.3, 8, 1),
+    ]
+    assert {t.learning_rate for t in trials(135_000_000)} == {1e-4, 3e-4, 1e-3}
+    assert {t.learning_rate for t in trials(77_300_000_000)} == {2e-6, 5e-6, 1e-5}
+
+
+def test_an_unknown_size_is_taken_for_the_most_usual_one():
+    assert default_rates(None) == default_rates(8e9)
+
+
+def test_an_explicit_grid_is_honoured_exactly_and_nothing_is_added_to_it():
+    assert [(t.learning_rate, t.beta, t.lora_rank, t.epochs) for t in trials(sweep={"betas": [0.1, 0.3]})] == [
+        (1e-5, 0.1, 8, 1),
+        (1e-5, 0.3, 8, 1),
+    ]
+    wide = {"learning_rates": [1e-6, 1e-5, 1e-4], "betas": [0.1, 0.2, 0.3], "lora_ranks": [8, 16], "epochs": [1, 2]}
+    assert len(trials(sweep=wide)) == 36
+
+
+def test_dpo_and_orpo_stand_side_by_side_each_with_its_own_strength():
+    sweep = {"learning_rates": [1e-5], "betas": [0.1, 0.2], "orpo_lambdas": [0.5]}
+    assert [(t.name, t.method, t.beta, t.orpo_lambda) for t in trials(methods=["DPO", "ORPO"], sweep=sweep)] == [
+        ("t1", "DPO", 0.1, None),
+        ("t2", "DPO", 0.2, None),
+        ("t3", "ORPO", None, 0.5),
+    ]
+
+
+def test_a_single_method_may_be_written_as_such_but_not_twice():
+    assert {t.method for t in trials(method="ORPO")} == {"ORPO"}
+    with pytest.raises(ValidationError, match="give method or methods, not both"):
+        trials(method="ORPO", methods=["DPO"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"method": "ORPO", "sweep": {"betas": [0.1]}}, "betas 0.1 belong to DPO, and methods is ORPO"),
+        ({"sweep": {"orpo_lambdas": [1.0]}}, "orpo_lambdas 1 belong to ORPO, and methods is DPO"),
+        ({"sweep": {"betas": [5.0]}}, "beta 5 is not above 0 and below 0.5 .*length-normalised loss"),
+    ],
+)
+def test_a_strength_that_does_not_fit_the_loss_is_refused(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        trials(**fields)
+
+
+def test_short_trials_are_submitted_before_long_ones_and_keep_their_names():
+    swept = trials(sweep={"learning_rates": [1e-5, 2e-5], "epochs": [3, 1]})
+    assert [(t.name, t.epochs) for t in cheapest_first(swept)] == [("t2", 1), ("t4", 1), ("t1", 3), ("t3", 3)]
