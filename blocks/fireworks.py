@@ -1,0 +1,49 @@
+"""Where the platform is and how to get in: a Prefect block, saved by name."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from prefect.blocks.core import Block
+from pydantic import Field, HttpUrl, SecretStr, field_validator
+
+from blocks.client import FireworksClient
+from blocks.connection import root_url
+
+
+class FireworksPlatform(Block):
+    """The Fireworks API, or a server that speaks it, such as `prefworks serve` on your own machine.
+
+    Example:
+        FireworksPlatform(base_url="http://127.0.0.1:8787", account="local").save("local")
+        with FireworksPlatform.load("local").get_client() as client: ...
+    """
+
+    _block_type_name: ClassVar[str] = "Fireworks Platform"
+    _block_type_slug: ClassVar[str] = "fireworks-platform"
+    _description: ClassVar[str] = "Address, account and key of the Fireworks API, or of a server that speaks it."
+    _documentation_url = HttpUrl("https://docs.fireworks.ai/api-reference/introduction")
+
+    # required: Prefect refuses references to a block whose fields all have defaults
+    base_url: str = Field(
+        title="Base URL",
+        description="https://api.fireworks.ai, or the address of a local server.",
+        examples=["https://api.fireworks.ai", "http://127.0.0.1:8787"],
+    )
+    account: str = Field("", title="Account", description="The account's ID; found from the key when left out.")
+    api_key: SecretStr = Field(SecretStr(""), title="API key", description="Not needed by a local server without one.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        return root_url(value)
+
+    price_book: str = Field(
+        "fireworks",
+        title="Price book",
+        description="What plans are priced with: fireworks, local (no price), or the path of a .toml file of yours.",
+    )
+
+    def get_client(self, session: str | None = None) -> FireworksClient:
+        """A client to close after use. With `session`, it changes and deletes only what that session made."""
+        return FireworksClient(self.base_url, self.api_key.get_secret_value(), self.account or None, session=session)
