@@ -1,0 +1,3 @@
+from local_server.generation.worker import main
+
+main()

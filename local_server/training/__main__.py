@@ -1,0 +1,3 @@
+from local_server.training.worker import main
+
+main()
