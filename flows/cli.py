@@ -1,0 +1,245 @@
+"""The shell: `prefworks --help`. Prefect is imported late, since its settings are the environment's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from blocks.workspace import NEEDED_MB, prefworks_home, space_trouble
+from flows import cli_session, services
+from flows.cli_inspect import inspect
+from flows.cli_verify import verify
+from flows.failing import fail
+from preference.session import SessionRecord, SessionState, session_id
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "examples" / "concise" / "request.yaml"
+
+app = typer.Typer(
+    name="prefworks",
+    help="Preference learning, from a dataset to a deployed, measured model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(inspect)
+app.add_typer(cli_session.app, name="session")
+app.command()(verify)
+console = Console()
+
+PrefectPort = Annotated[int, typer.Option(envvar="PREFECT_PORT", help="Port of the Prefect server and its UI.")]
+ServerPort = Annotated[int, typer.Option(envvar="LOCAL_SERVER_PORT", help="Port of the local server.")]
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def serve(context: typer.Context) -> None:
+    """Run the local server of the Fireworks API in the foreground. Example: prefworks serve --port 8787"""
+    raise typer.Exit(subprocess.run([sys.executable, "-m", "local_server", *context.args], check=False).returncode)
+
+
+@app.command()
+def up(prefect_port: PrefectPort = services.PREFECT_PORT, server_port: ServerPort = services.LOCAL_SERVER_PORT) -> None:
+    """Start the Prefect server with its UI, the local server and a worker, and register the deployment.
+
+    Example: prefworks up
+    """
+    _start(services.local_server(server_port))
+    _start(services.prefect_server(prefect_port))
+    _use(prefect_port)
+    _register(server_port, deployments=True)
+    _start(services.worker(prefect_port))
+    console.print(f"\nPrefect UI    {_ui(prefect_port)}/deployments  (start a run of preference-learning there)")
+    console.print(f"Local server  http://127.0.0.1:{server_port}  (the Fireworks API on this machine)")
+    console.print("Stop all with: make down")
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` started. Example: prefworks down"""
+    stopped = [n for n in ("prefect-worker", "prefect-server", "local-server") if services.stop(n)]
+    console.print(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing was running.")
+
+
+@app.command()
+def run(
+    request: Annotated[Path, typer.Argument(help="A request file (YAML).", exists=True, dir_okay=False)],
+    session: Annotated[str, typer.Option(help="Go on with this session.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Approve and continue without asking.")] = False,
+) -> None:
+    """Run a request here and follow it; needs `prefworks up`. Example: prefworks run examples/concise/request.yaml"""
+    _connect()
+    raise typer.Exit(_run(request, session, yes=yes))
+
+
+@app.command()
+def platform(
+    name: Annotated[str, typer.Argument(help="The block's name: what a request calls `platform`.")],
+    base_url: Annotated[str, typer.Option(help="Address of the API.")] = "https://api.fireworks.ai",
+    account: Annotated[str, typer.Option(help="Account ID; found from the key when left out.")] = "",
+    price_book: Annotated[str, typer.Option(help="fireworks, local, or a .toml file.")] = "fireworks",
+) -> None:
+    """Save a platform with its key, which is read from FIREWORKS_API_KEY or asked for, never from the command line.
+
+    Example: prefworks platform fireworks
+    """
+    _connect()
+    from blocks.fireworks import FireworksPlatform
+
+    key = os.environ.get("FIREWORKS_API_KEY") or typer.prompt("API key", hide_input=True)
+    block = FireworksPlatform(base_url=base_url, account=account, api_key=key, price_book=price_book)
+    with block.get_client() as client:
+        console.print(f"{base_url} knows this key; the account is {client.account}.")
+    block.save(name, overwrite=True)
+    console.print(f"Saved. A request uses it with `platform: {name}`.")
+
+
+@app.command()
+def demo(
+    session: Annotated[str, typer.Option(envvar="SESSION", help="Go on with this session.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", envvar="YES", help="Approve and continue without asking.")] = False,
+    prefect_port: PrefectPort = services.PREFECT_PORT,
+    server_port: ServerPort = services.LOCAL_SERVER_PORT,
+) -> None:
+    """The whole job on the example: start what it needs, run it, stop what was started.
+
+    Example: prefworks demo --yes
+    """
+    begun = time.monotonic()
+    running = {name: services.running(name) for name in ("prefect-server", "local-server")}
+    prefect_port = running["prefect-server"] or services.free_port(prefect_port)
+    server_port = running["local-server"] or services.free_port(server_port)
+    started = []
+    try:
+        for service in (services.local_server(server_port), services.prefect_server(prefect_port)):
+            if running[service.name] is None:
+                started.append(service.name)
+                _start(service)
+        _use(prefect_port)
+        _register(server_port, deployments=False)
+        code = _run(EXAMPLE, session, yes=yes or not sys.stdin.isatty())
+    finally:
+        for name in reversed(started):
+            services.stop(name)
+    if started:
+        console.print("\nThe servers were stopped. `make up` brings them back, with the deployed model and the UI.")
+    console.print(f"Took {time.monotonic() - begun:.0f} s.")
+    raise typer.Exit(code)
+
+
+def _connect() -> None:
+    """Speak to the Prefect server that PREFECT_API_URL names, else to the one that `up` started."""
+    if "PREFECT_API_URL" in os.environ:
+        return
+    port = services.running("prefect-server")
+    if port is None:
+        fail("no Prefect server is running: start it with `make up`, or set PREFECT_API_URL to yours.")
+    else:
+        _use(port)
+
+
+def _run(request_file: Path, session: str, *, yes: bool) -> int:
+    from flows.follow import Interrupted, read_request, run_and_follow, run_url
+
+    session = session or session_id(time.time(), uuid.uuid4().hex)
+    try:
+        request = read_request(request_file, {"session": session})
+    except (ValidationError, ValueError) as error:
+        fail(f"{request_file}: {error}")
+    try:
+        finished = run_and_follow(request, console, yes=yes)
+    except Interrupted:
+        _conclude(session, "")
+        return 130
+    _conclude(session, run_url(finished.id))
+    return 0 if finished.state and finished.state.is_completed() else 1
+
+
+def _conclude(session: str, url: str) -> None:
+    """The last lines: verdict, report, endpoint, and how to look at it."""
+    from blocks.workspace import Workspace
+    from preference.comparison import Comparison, headline_text
+    from preference.report import EndpointFacts
+
+    workspace = Workspace(session)
+    record = workspace.read("session.json", SessionRecord)
+    comparison = workspace.read("comparison.json", Comparison)
+    endpoint = workspace.read("deployment.json", EndpointFacts)
+    console.rule()
+    if record is None:
+        console.print(f"The run did not begin; see {workspace.folder / 'flow.log'}")
+        return
+    console.print(f"{record.outcome or record.state}: {record.message}", highlight=False)
+    if comparison and comparison.headline:
+        console.print(headline_text(comparison.headline), highlight=False)
+    if endpoint:
+        console.print(f"Endpoint  {endpoint.base_url}/chat/completions, model {endpoint.address}", soft_wrap=True)
+    console.print(f"Report    {workspace.folder / 'final_report.md'}", soft_wrap=True)
+    if url:
+        console.print(f"UI        {url}", soft_wrap=True)
+    if record.state in (SessionState.RUNNING, SessionState.WAITING, SessionState.FAILED):
+        console.print(f"Go on with it: the same command with --session {session} (make demo SESSION={session})")
+
+
+def _start(service: services.Service) -> None:
+    if trouble := space_trouble(NEEDED_MB):
+        fail(trouble)
+    where = f" on port {service.port}" if service.port else ""
+    console.print(f"{service.name}{where} ... ", end="")
+    try:
+        console.print("started" if services.start(service) else "already running")
+    except services.ServiceError as error:
+        console.print("failed")
+        fail(str(error))
+
+
+def _use(prefect_port: int) -> None:
+    """This process and its children speak to our Prefect server from now on."""
+    os.environ.update(services.prefect_environment(prefect_port))
+
+
+def _register(server_port: int, *, deployments: bool) -> None:
+    """Save the block of the local server, and have Prefect know the deployment."""
+    from blocks.fireworks import FireworksPlatform
+
+    FireworksPlatform(base_url=f"http://127.0.0.1:{server_port}", account="local", price_book="local").save(
+        "local", overwrite=True
+    )
+    if deployments:
+        for command in (
+            ["work-pool", "create", "prefworks", "--type", "process", "--overwrite"],
+            ["--no-prompt", "deploy", "--all", "--prefect-file", str(ROOT / "prefect.yaml")],
+        ):
+            done = subprocess.run(
+                [sys.executable, "-m", "prefect", *command], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                fail(f"`prefect {' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
+
+
+def _ui(prefect_port: int) -> str:
+    return f"http://127.0.0.1:{prefect_port}"
+
+
+def main() -> None:
+    """The entry point. Being told to end is the same as Ctrl-C: what was started is stopped."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    prefworks_home().mkdir(parents=True, exist_ok=True)
+    app()
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

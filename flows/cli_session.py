@@ -1,0 +1,86 @@
+"""`prefworks session`: look at the sessions in $PREFWORKS_HOME. Reads their folders; needs no server.
+
+Exit codes: 0 found, 2 not a session's ID or nothing there.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.table import Table
+
+from blocks.workspace import Workspace, prefworks_home
+from flows.failing import fail
+from preference.session import SessionRecord, SessionState, is_session_id
+
+app = typer.Typer(help="Look at sessions: list, get, report.", no_args_is_help=True)
+console = Console()
+
+SessionId = Annotated[str, typer.Argument(metavar="ID", help="A session's ID, such as 1779157376-41e1.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_sessions(
+    status: Annotated[SessionState | None, typer.Option(help="Only sessions in this state.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The sessions on this machine, newest first. Example: prefworks session list --status waiting"""
+    records = [r for r in session_records() if status is None or r.state is status]
+    if as_json:
+        typer.echo("[" + ",\n".join(r.model_dump_json() for r in records) + "]")
+        return
+    table = Table("session", "state", "outcome", "dataset", "message")
+    for r in records:
+        table.add_row(r.session, r.state, r.outcome or "", r.request.dataset.rsplit("/", 1)[-1], r.message)
+    console.print(table if records else f"No sessions in {prefworks_home() / 'sessions'}.")
+
+
+@app.command()
+def get(session: SessionId, as_json: AsJson = False) -> None:
+    """Where one session stands, and its last lines. Example: prefworks session get 1779157376-41e1"""
+    workspace, record = _find(session)
+    if as_json:
+        typer.echo(record.model_dump_json(indent=1))
+        return
+    typer.echo(f"{record.session}: {record.outcome or record.state} {record.message}".rstrip())
+    for event in workspace.lines("events.jsonl")[-5:]:
+        typer.echo(f"{event['at'][11:19]} {event['phase']}: {event['text']}")
+    typer.echo(f"Folder {workspace.folder}")
+
+
+@app.command()
+def report(session: SessionId, as_json: AsJson = False) -> None:
+    """The session's final report. Example: prefworks session report 1779157376-41e1"""
+    workspace, record = _find(session)
+    file = workspace.folder / "final_report.md"
+    if not file.exists():
+        fail(f"session {session} is {record.state} and has no report yet; one is written when it ends.")
+    if as_json:
+        typer.echo(json.dumps({"session": session, "report": file.read_text("utf-8")}))
+    elif console.is_terminal:
+        console.print(Markdown(file.read_text("utf-8")))
+    else:
+        typer.echo(file.read_text("utf-8"))
+
+
+def session_records() -> list[SessionRecord]:
+    """The record of every session in the folder, newest first."""
+    folder = prefworks_home() / "sessions"
+    names = [f.name for f in folder.iterdir() if is_session_id(f.name)] if folder.exists() else []
+    found = [Workspace(name).read("session.json", SessionRecord) for name in names]
+    return sorted((r for r in found if r), key=lambda r: int(r.session.split("-")[0]), reverse=True)
+
+
+def _find(session: str) -> tuple[Workspace, SessionRecord]:
+    if not is_session_id(session):
+        fail(f"{session!r} is not a session's ID, such as 1779157376-41e1. `prefworks session list` shows yours.")
+    workspace = Workspace(session)
+    record = workspace.read("session.json", SessionRecord)
+    if record is None:
+        fail(f"there is no session {session} in {prefworks_home()}. `prefworks session list` shows what is there.")
+    return workspace, record

@@ -1,0 +1,236 @@
+"""The pauses of a run, as forms: what is asked, what was answered, and that it is asked once."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from enum import StrEnum
+from typing import Self, TypeVar
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.context import FlowRunContext
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.flow_runs import pause_flow_run
+from prefect.input import RunInput
+from pydantic import Field, ValidationError
+
+from blocks.workspace import Workspace
+from preference.comparison import Comparison, Contestant, comparison_markdown
+from preference.plan import Plan, plan_markdown
+from preference.session import SessionState
+from tasks.progress import enter, say
+
+Form = TypeVar("Form", bound=RunInput)
+POLL_S = 2  # a resumed run goes on within this
+PREFECT_SLACK_S = 86400  # Prefect's time-out fails the run, so it must not come before ours
+
+
+class PlanDecision(StrEnum):
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+class PlanAnswer(RunInput):
+    """Approve the plan and its cost, or reject it."""
+
+    decision: PlanDecision = Field(
+        title="Decision",
+        description="Approve starts the sweep. Reject ends the run with nothing trained and nothing spent.",
+        json_schema_extra={"position": 0},
+    )
+    name: str = Field(
+        "",
+        title="Your name",
+        description="Kept with the approval.",
+        max_length=100,
+        json_schema_extra={"position": 1},
+    )
+
+
+class ComparisonDecision(StrEnum):
+    CONTINUE = "continue"
+    PROMOTE = "promote"
+    STOP = "stop"
+
+
+class ComparisonAnswer(RunInput):
+    """What to do with the comparison."""
+
+    decision: ComparisonDecision = Field(
+        title="Decision",
+        description="Continue deploys the proposed candidate if it is a clear winner. Promote deploys the candidate "
+        "named below. Stop deploys nothing.",
+        json_schema_extra={"position": 0},
+    )
+    candidate: str = Field(
+        "",
+        title="Candidate",
+        description="Only for promote: its name in the table, such as t3.",
+        max_length=100,
+        json_schema_extra={"position": 1},
+    )
+    name: str = Field(
+        "",
+        title="Your name",
+        description="Kept with the decision.",
+        max_length=100,
+        json_schema_extra={"position": 2},
+    )
+
+
+class GateTimedOut(Exception):
+    """Nobody answered a gate in time."""
+
+
+def approve(workspace: Workspace, plan: Plan, *, timeout_days: float) -> bool:
+    """The plan gate: whether the plan, with its cost, was approved."""
+    answer = gate(workspace, PlanAnswer, "plan", plan_markdown(plan), timeout_days=timeout_days)
+    return answer.decision is PlanDecision.APPROVE
+
+
+def review(workspace: Workspace, comparison: Comparison, *, timeout_days: float) -> Contestant | None:
+    """The comparison gate: what is to be deployed, None for nothing."""
+    refusal = ""
+    candidates = {s.contestant.name: s.contestant for s in comparison.candidates}
+    while True:
+        shown = refusal + comparison_markdown(comparison)
+        answer = gate(workspace, ComparisonAnswer, "comparison", shown, timeout_days=timeout_days)
+        if answer.decision is ComparisonDecision.STOP:
+            return None
+        if answer.decision is ComparisonDecision.CONTINUE:
+            return candidates[comparison.proposed] if comparison.clear and comparison.proposed else None
+        if answer.candidate.strip() in candidates:
+            return candidates[answer.candidate.strip()]
+        refusal = f"> There is no candidate {answer.candidate!r}; there are {', '.join(candidates)}.\n\n"
+
+
+def gate(workspace: Workspace, form: type[Form], key: str, description: str, *, timeout_days: float) -> Form:
+    """Pause until a human has answered this form, and give the answer.
+
+    An answer is kept under the gate's key and the hash of what was shown. A session that goes on after a crash is
+    not asked again about the same page; about another page it is. An answer that the form's own checks refuse is
+    asked for again, with the reason on top. Raises GateTimedOut.
+    """
+    shown_sha256 = hashlib.sha256(description.encode()).hexdigest()
+    for record in reversed(workspace.lines("approvals.jsonl")):
+        if record["gate"] == key and record["shown_sha256"] == shown_sha256:
+            return form.model_validate(record["answer"])
+    enter(workspace, SessionState.WAITING)
+    say(workspace, key, f"waiting for an answer at the {key} gate")
+    # Prefect keeps a key's first answer for ever: another page is another key
+    answer = _ask(form, f"{key}-{shown_sha256[:8]}", description, timeout_s=timeout_days * 86400)
+    run = FlowRunContext.get()
+    workspace.append(
+        "approvals.jsonl",
+        {
+            "gate": key,
+            "shown_sha256": shown_sha256,
+            "answer": answer.model_dump(mode="json"),
+            "flow_run": str(run.flow_run.id) if run and run.flow_run else None,
+        },
+    )
+    enter(workspace, SessionState.RUNNING)
+    say(workspace, key, f"answered: {answer.model_dump(mode='json')}")
+    return answer
+
+
+def _ask(form: type[Form], key: str, description: str, *, timeout_s: float) -> Form:
+    """pause_flow_run under a key of its own for each try: Prefect keeps a key's first answer for ever.
+
+    Prefect's own time-out would end the run as Failed, so ours comes first: it resumes the run itself.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise RuntimeError("a gate can only be asked from within a flow run")
+    run_id, refusal = context.flow_run.id, ""
+    with _Deadline(run_id, timeout_s, _no(form)) as deadline:
+        for attempt in range(100):
+            attempt_key = key if attempt == 0 else f"{key}-{attempt}"
+            with get_client(sync_client=True) as client:
+                answered = _stored_answer(client, run_id, attempt_key)
+                if answered is None:
+                    _forget_question(client, run_id, attempt_key)
+            try:
+                if answered is not None:
+                    return form.model_validate_json(answered)
+                shown = form.with_initial_data(description=refusal + description)
+                given = pause_flow_run(
+                    wait_for_input=shown,
+                    timeout=int(timeout_s + PREFECT_SLACK_S),
+                    poll_interval=POLL_S,
+                    key=attempt_key,
+                )
+                if deadline.passed:
+                    raise GateTimedOut(
+                        f"nobody answered the {key.split('-')[0]} gate within {timeout_s / 86400:.3g} days"
+                    )
+                return form.model_validate(given.model_dump())
+            except ValidationError as error:
+                refusal = "> " + "; ".join(fault["msg"] for fault in error.errors()) + "\n\n"
+    raise RuntimeError(f"the {key} gate was answered 100 times, and never validly")
+
+
+def _no(form: type[RunInput]) -> dict[str, str]:
+    """The answer that starts nothing."""
+    return {"decision": PlanDecision.REJECT if form is PlanAnswer else ComparisonDecision.STOP}
+
+
+class _Deadline:
+    """Resumes a paused run with the answer that starts nothing, when nobody else has in time."""
+
+    def __init__(self, run_id: UUID, timeout_s: float, answer: dict[str, str]) -> None:
+        self.passed = False
+        self._run_id = run_id
+        self._answer = answer
+        self._timer = threading.Timer(timeout_s, self._give_up)
+        self._timer.daemon = True
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._timer.cancel()
+
+    def _give_up(self) -> None:
+        with get_client(sync_client=True) as client:
+            while not self._over.is_set():
+                self.passed = True  # before the run goes on
+                try:
+                    if client.resume_flow_run(self._run_id, run_input=self._answer).status == SetStateStatus.ACCEPT:
+                        return
+                except (httpx.TransportError, PrefectHTTPStatusError):
+                    pass  # the server is away or busy: the gate stays shut, and we try again
+                self.passed = False  # somebody answered first, or the question is not there yet
+                self._over.wait(POLL_S)
+
+
+def _stored_answer(client: SyncPrefectClient, run_id: UUID, key: str) -> str | None:
+    try:
+        return client.read_flow_run_input(run_id, f"paused-{key}-response")
+    except (ObjectNotFound, PrefectHTTPStatusError) as error:
+        if _is_absent(error):
+            return None
+        raise
+
+
+def _forget_question(client: SyncPrefectClient, run_id: UUID, key: str) -> None:
+    """A crash may have left the question behind, and asking it again would be a conflict (Prefect #12279)."""
+    for part in ("schema", "description"):
+        try:
+            client.delete_flow_run_input(run_id, f"paused-{key}-{part}")
+        except (ObjectNotFound, PrefectHTTPStatusError) as error:
+            if not _is_absent(error):
+                raise
+
+
+def _is_absent(error: Exception) -> bool:
+    """Prefect's client says a missing input in two ways."""
+    return isinstance(error, ObjectNotFound) or (
+        isinstance(error, PrefectHTTPStatusError) and error.response.status_code == 404
+    )

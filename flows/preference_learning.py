@@ -1,0 +1,112 @@
+"""One preference-learning run, from a dataset to a deployed, measured model: phase by phase."""
+
+from __future__ import annotations
+
+from prefect import flow, runtime, unmapped
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.flows import Flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.gates import approve, review
+from flows.sessions import Ending, Session, load_platform, run_session, stop_everything, workspace_of
+from preference.cost import load_price_book
+from preference.plan import draft_plan
+from preference.session import Outcome
+from preference.settings import PreferenceRequest
+from preference.splits import HeldOutPrompt
+from tasks import reporting
+from tasks.comparing import Judge, contestants_of, held_out_halves
+from tasks.deployment import deploy_winner, evaluation_serving
+from tasks.evaluation import fetch_evaluator, prepare_evaluator, summarize
+from tasks.inspection import (
+    measure_data,
+    resolve_base_model,
+    split_dataset,
+    stage_dataset,
+    upload_training_set,
+)
+from tasks.training import sweep_slots, train_trial
+
+MAX_TRIALS = 256  # a thread each, since a trial's task waits for its slot and for its job
+
+
+def _run_name() -> str:
+    request = runtime.flow_run.parameters.get("request") or {}
+    dataset = request["dataset"] if isinstance(request, dict) else request.dataset
+    return f"preference-learning {str(dataset).rsplit('/', 1)[-1]}"
+
+
+def stop_what_runs(flow: Flow[..., State], flow_run: FlowRun, state: State) -> None:
+    """Prefect's cancellation hook, in a process of its own: nothing of a cancelled run goes on costing."""
+    request = PreferenceRequest.model_validate(flow_run.parameters["request"])
+    workspace = workspace_of(request, flow_run)
+    if workspace.folder.exists():
+        stop_everything(load_platform(request.platform), workspace)
+
+
+@flow(
+    name="preference-learning",
+    flow_run_name=_run_name,
+    task_runner=ThreadPoolTaskRunner(max_workers=MAX_TRIALS),  # type: ignore[arg-type]  # Prefect's own types disagree
+    on_cancellation=[stop_what_runs],
+    persist_result=False,
+)
+def preference_learning(request: PreferenceRequest) -> State[None]:
+    """Tune a base model on preferences, measure it against its base, and deploy it if it is better.
+
+    The run pauses twice: for the plan with its cost, and for the comparison. It ends in `final_report.md`.
+    """
+    return run_session(request, phases)
+
+
+def phases(run: Session) -> Ending:
+    """The page. There is no phase 4: the sweep's best model is the one that ships."""
+    request, workspace, platform = run.request, run.workspace, run.platform
+
+    # 1. The data is fetched once, checked whole, and split without leaks.
+    base_model = resolve_base_model(platform, request.base_model)
+    evaluator = fetch_evaluator(platform, workspace, request.evaluator)
+    data = stage_dataset(platform, workspace, request.dataset, "data")
+    held_out = stage_dataset(platform, workspace, request.held_out, "held-out") if request.held_out else None
+    split = split_dataset(workspace, request, data, held_out)
+    size = measure_data(platform, workspace, request, base_model, split)
+    reporting.publish_profile(workspace, size)
+
+    # 2. Nothing is trained or bought before its plan is approved.
+    code = summarize(evaluator, unsandboxed=request.unsandboxed_evaluator)
+    prices = load_price_book(platform.price_book)
+    plan = draft_plan(workspace.session, request, base_model, size, code, prices)
+    reporting.publish_plan(workspace, plan)
+    if not approve(workspace, plan, timeout_days=request.gate_timeout_days):
+        return Ending(Outcome.REJECTED, "The plan was rejected: nothing was trained, nothing was spent.")
+
+    # 3. One job a trial, at most six on the platform at once.
+    environment = prepare_evaluator(workspace, evaluator)
+    dataset = upload_training_set(platform, workspace, split)
+    run.slots = sweep_slots(workspace, plan.trials, request.max_active_jobs)
+    trained = train_trial.map(
+        unmapped(platform), unmapped(workspace), plan.trials, unmapped(dataset), unmapped(run.slots)
+    ).result()
+
+    # 5. Base and candidates answer the same held-out prompts; the proposed winner is measured once more.
+    contestants = contestants_of(base_model, trained)
+    selection, confirmation = held_out_halves(split)
+    with evaluation_serving(platform, workspace, contestants, request.serving) as addresses:
+        judge = Judge(platform, workspace, addresses, request, evaluator, environment)
+        comparison = judge.compare(contestants, selection, confirmation)
+    reporting.publish_comparison(workspace, comparison)
+    winner = review(workspace, comparison, timeout_days=request.gate_timeout_days)
+    if winner is None:
+        return Ending(Outcome.NOT_PROMOTED, "nothing was deployed: " + " ".join(comparison.reasons))
+
+    # 6. The winner is deployed, and has answered.
+    endpoint = deploy_winner(platform, workspace, winner, request.serving, last_message(selection[0]))
+    reporting.publish_endpoint(workspace, endpoint)
+
+    # 7. The report is written by run_session, as on every other way out.
+    return Ending(Outcome.PROMOTED, f"{winner.model} is deployed and answers as {endpoint.address}")
+
+
+def last_message(prompt: HeldOutPrompt) -> str:
+    """What a held-out prompt asks."""
+    return str(prompt.messages[-1]["content"])

@@ -1,0 +1,198 @@
+"""Phase 7, and what people look at before it: the Prefect artifacts and final_report.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.context import FlowRunContext
+
+from blocks.journal import Journal
+from blocks.workspace import Workspace
+from preference.comparison import BASE, Comparison, ScoredAnswer
+from preference.cost import CostLine
+from preference.health import training_health
+from preference.plan import TRAINING, DataSize, Plan, actual_lines, plan_markdown
+from preference.report import EndpointFacts, ReportFacts, TrialFacts, Usage, final_report
+from preference.session import SessionRecord
+from tasks.deployment import Endpoint
+from tasks.evaluation import JOURNAL
+from tasks.progress import TIMINGS, say
+from tasks.training import TrainedTrial
+
+PACKAGES = ("prefworks", "prefect", "httpx", "pydantic", "pandas")
+
+
+def publish_profile(workspace: Workspace, size: DataSize) -> None:
+    create_table_artifact(
+        table=size.train_profile,
+        key="dataset-profile",
+        description=f"Session {workspace.session}: {size.n_train} training pairs, {size.n_held_out} held-out prompts",
+    )
+
+
+def publish_plan(workspace: Workspace, plan: Plan) -> None:
+    """plan.json and plan.md in the folder, and the same as an artifact: what the gate shows stays readable."""
+    workspace.write("plan.json", plan)
+    workspace.write_text("plan.md", plan_markdown(plan))
+    create_markdown_artifact(plan_markdown(plan), key="plan", description=f"Session {workspace.session}")
+
+
+def publish_comparison(workspace: Workspace, comparison: Comparison) -> None:
+    workspace.write("comparison.json", comparison)
+    create_table_artifact(
+        table=[
+            {
+                "candidate": s.contestant.name,
+                "settings": s.contestant.label,
+                "score": s.score.text(),
+                "against base": s.difference.text(signed=True) if s.difference else "",
+                "win rate, %": s.win_rate.text(scale=100, digits=0) if s.win_rate else "",
+                "words": None if s.mean_words is None else round(s.mean_words, 1),
+                "not scored": s.n_failed,
+                "flags": "; ".join(s.flags),
+            }
+            for s in [*comparison.candidates, comparison.base]
+        ],
+        key="comparison",
+        description=f"Session {workspace.session}: {comparison.n_selection} held-out prompts, 95 % intervals",
+    )
+
+
+def publish_endpoint(workspace: Workspace, endpoint: Endpoint) -> None:
+    create_link_artifact(
+        f"{endpoint.base_url}/models",
+        key="endpoint",
+        link_text=endpoint.address,
+        description=f"Session {workspace.session}: `model` is `{endpoint.address}` at {endpoint.base_url}",
+    )
+
+
+def publish_report(workspace: Workspace) -> None:
+    """final_report.md in the folder, and as an artifact where a flow run is there to hold it."""
+    text = final_report(gather(workspace))
+    path = workspace.write_text("final_report.md", text)
+    if FlowRunContext.get() is not None:
+        create_markdown_artifact(text, key="final-report", description=f"Session {workspace.session}")
+    say(workspace, "report", f"the report is in {path}")
+
+
+def gather(workspace: Workspace) -> ReportFacts:
+    """Everything for the report, read back from the folder: what is not there did not come to pass."""
+    record = workspace.read("session.json", SessionRecord)
+    if record is None:
+        raise RuntimeError(f"session {workspace.session} was never opened")
+    plan = workspace.read("plan.json", Plan)
+    found = [workspace.read(f"trials/{t.name}/result.json", TrainedTrial) for t in (plan.trials if plan else [])]
+    trained = [result for result in found if result is not None]
+    comparison = workspace.read("comparison.json", Comparison)
+    usage, doubtful = _usage(workspace)
+    return ReportFacts(
+        record=record,
+        plan=plan,
+        approvals=workspace.lines("approvals.jsonl"),
+        trials=[_trial_facts(result) for result in trained],
+        comparison=comparison,
+        endpoint=workspace.read("deployment.json", EndpointFacts),
+        usage=usage,
+        n_possibly_billed_twice=doubtful,
+        actual=_actual(workspace, plan, trained) if plan else [],
+        versions=_versions(),
+        examples=_examples(workspace, comparison) if comparison else [],
+    )
+
+
+def _trial_facts(result: TrainedTrial) -> TrialFacts:
+    losses = [m for m in (_loss(line) for line in result.metrics) if m is not None]
+    last = result.metrics[-1] if result.metrics else {}
+    accuracy = last.get("accuracy")
+    return TrialFacts(
+        trial=result.trial,
+        job_state=result.job_state,
+        message=result.message,
+        first_loss=losses[0] if losses else None,
+        last_loss=losses[-1] if losses else None,
+        last_accuracy=accuracy if isinstance(accuracy, int | float) else None,
+        n_steps=int(last.get("step") or 0),
+        seconds=(result.completed - result.created).total_seconds() if result.completed and result.created else None,
+        seed=result.seed,
+        health=training_health(result.trial.method, result.metrics),
+    )
+
+
+def _actual(workspace: Workspace, plan: Plan, trained: Sequence[TrainedTrial]) -> list[CostLine]:
+    """Seconds by the platform's clock for training, by ours for the rest; a session that went on adds them up."""
+    seconds: dict[str, float] = {}
+    for line in workspace.lines(TIMINGS):
+        seconds[line["what"]] = seconds.get(line["what"], 0.0) + line["seconds"]
+    begun = [result.created for result in trained if result.created]
+    ended = [result.completed for result in trained if result.completed]
+    if begun and ended:
+        seconds[TRAINING] = (max(ended) - min(begun)).total_seconds()
+    return actual_lines(plan, [(result.trial, result.succeeded) for result in trained], seconds)
+
+
+def _loss(line: dict[str, Any]) -> float | None:
+    """Metrics keys are the platform's own and optional."""
+    for key in ("dpo_loss", "orpo_loss", "loss", "train/loss"):
+        if isinstance(line.get(key), int | float):
+            return float(line[key])
+    return None
+
+
+def _usage(workspace: Workspace) -> tuple[list[Usage], int]:
+    if not (workspace.folder / JOURNAL).exists():
+        return [], 0
+    with closing(Journal(workspace.path(JOURNAL))) as journal:
+        rows = [
+            Usage(model=model, n_answers=n, prompt_tokens=prompt, completion_tokens=completion)
+            for model, (n, prompt, completion) in journal.usage().items()
+        ]
+        return rows, journal.n_possibly_billed_twice()
+
+
+def _examples(workspace: Workspace, comparison: Comparison) -> list[dict[str, str]]:
+    """The clearest win, the clearest loss and a tie of the headline's prompts."""
+    if comparison.headline is None:
+        return []
+    part = "confirmation" if comparison.headline.confirmed else "selection"
+    base, tuned = (
+        [ScoredAnswer.model_validate(line) for line in workspace.lines(f"verdicts/{part}-{name}.jsonl")]
+        for name in (BASE, comparison.headline.candidate)
+    )
+    pairs = [
+        (t.score - b.score, b, t)
+        for b, t in zip(base, tuned, strict=True)
+        if t.score is not None and b.score is not None
+    ]
+    if not pairs:
+        return []
+    best, worst = max(pairs, key=lambda p: p[0]), min(pairs, key=lambda p: p[0])
+    tie = next((pair for pair in pairs if pair[0] == 0), None)
+    picked = [("Win", best)] if best[0] > 0 else []
+    picked += [("Loss", worst)] if worst[0] < 0 else []
+    picked += [("Tie", tie)] if tie else []
+    return [
+        {
+            "kind": kind,
+            "prompt": b.prompt,
+            "base": b.text,
+            "base_score": f"{b.score:.2f}",
+            "tuned": t.text,
+            "tuned_score": f"{t.score:.2f}",
+        }
+        for kind, (_, b, t) in picked
+    ]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

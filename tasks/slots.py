@@ -1,0 +1,62 @@
+"""At most so many training jobs on the platform at once, also for a session that goes on after a crash."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+
+
+class Stopped(Exception):
+    """The run is ending: what waits is not started."""
+
+
+class Slots:
+    """A semaphore whose places may already be taken when it is made.
+
+    running: the trials whose jobs an earlier process left on the platform. Each holds a place from the start, so
+    that no new job is submitted beside them; they may be more than the limit, and then new ones wait longer.
+    order: of those that wait, the one that stands first here goes first.
+    """
+
+    def __init__(self, limit: int, running: Collection[str] = (), order: Sequence[str] = ()) -> None:
+        self.limit = limit
+        self._rank = {name: n for n, name in enumerate(order)}
+        self._waiting: set[str] = set()
+        self._running = set(running)
+        self._changed = threading.Condition()
+        self._stopped = False
+
+    @contextmanager
+    def hold(self, name: str) -> Iterator[None]:
+        """Wait for a place, and give it back afterwards. Raises Stopped once stop() was called."""
+        with self._changed:
+            if name not in self._running:
+                self._waiting.add(name)
+                self._changed.wait_for(lambda: self._stopped or self._is_next(name))
+                self._waiting.discard(name)
+                if self._stopped:
+                    raise Stopped(f"{name} was not started: the run is ending")
+                self._running.add(name)
+                self._changed.notify_all()  # there may be a place for the next one, too
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running.discard(name)
+                self._changed.notify_all()
+
+    def _is_next(self, name: str) -> bool:
+        first = min(self._waiting, key=lambda n: (self._rank.get(n, len(self._rank)), n))
+        return len(self._running) < self.limit and name == first
+
+    def sleep(self, seconds: float) -> None:
+        """Wait between two looks at a job. Raises Stopped at once when the run is ending."""
+        with self._changed:
+            if self._changed.wait_for(lambda: self._stopped, timeout=seconds):
+                raise Stopped("the run is ending")
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()

@@ -1,0 +1,177 @@
+"""Phase 3: one trial is one job on the platform, from its submission to its end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
+from pydantic import BaseModel
+
+from blocks.client import FireworksClient
+from blocks.errors import NotReached, PlatformError, Refused, Unavailable
+from blocks.fireworks import FireworksPlatform
+from blocks.workspace import Workspace
+from preference.health import training_health
+from preference.trials import Trial, cheapest_first
+from preference.wire import FAILED_JOB_STATES, SUCCEEDED_JOB_STATES, TERMINAL_JOB_STATES, DpoJob, full_name
+from tasks.progress import say
+from tasks.slots import Slots
+
+POLL_S = 2.0
+PATIENCE_S = 900.0  # how long the platform may be away before the run gives up; its jobs go on
+
+
+class TrainedTrial(BaseModel):
+    """How a trial's job ended; `model` is the tuned model's full name where it succeeded."""
+
+    trial: Trial
+    job_state: str
+    model: str | None = None
+    message: str = ""
+    metrics: list[dict[str, Any]] = []
+    created: datetime | None = None  # by the platform's clock
+    completed: datetime | None = None
+    seed: int | None = None  # where the platform tells it
+
+    @property
+    def succeeded(self) -> bool:
+        return self.model is not None
+
+
+@task(task_run_name="train-{trial.name}", cache_policy=NO_CACHE)  # not retried: it adopts its job when run anew
+def train_trial(
+    platform: FireworksPlatform, workspace: Workspace, trial: Trial, dataset: str, slots: Slots
+) -> TrainedTrial:
+    """Submit the trial's job, or find the one that an earlier process submitted, and follow it to its end."""
+    done = workspace.read(f"trials/{trial.name}/result.json", TrainedTrial)
+    if done is not None:
+        return done
+    with slots.hold(trial.name), platform.get_client(workspace.session) as client:
+        workspace.write(f"trials/{trial.name}/submitted.json", trial)
+        try:
+            job = client.ensure_dpo_job(trial.job_id, trial.job_spec(dataset))
+            if job.state == "JOB_STATE_CANCELLED":  # by an earlier process of this session, on its way out
+                job = client.resume_dpo_job(trial.job_id)
+            result = follow(client, workspace, trial, job, slots)
+        except Refused as error:  # this trial's end, not the sweep's
+            result = TrainedTrial(trial=trial, job_state="JOB_STATE_FAILED", message=str(error))
+    workspace.write(f"trials/{trial.name}/result.json", result)
+    outcome = "trained" if result.succeeded else f"failed: {result.message}"
+    say(workspace, "sweep", f"{trial.name} ({trial.label}) {outcome}", trial=trial.name)
+    for doubt in training_health(trial.method, result.metrics):
+        say(workspace, "sweep", f"{trial.name}: {doubt}", trial=trial.name)
+    return result
+
+
+def follow(client: FireworksClient, workspace: Workspace, trial: Trial, job: DpoJob, slots: Slots) -> TrainedTrial:
+    """Look at the job until it has ended; its metrics go to the folder and to a progress artifact."""
+    say(workspace, "sweep", f"{trial.name} ({trial.label}) is job {trial.job_id}", trial=trial.name)
+    progress = _Progress(trial)
+    metrics: list[dict[str, Any]] = []
+    away_since: float | None = None
+    ended = False
+    while not ended:
+        ended = job.state in TERMINAL_JOB_STATES
+        try:
+            metrics = client.dpo_job_metrics(trial.job_id) or metrics
+            progress.show(job, metrics)
+            if not ended:
+                slots.sleep(POLL_S)
+                job = client.get_dpo_job(trial.job_id)
+            away_since = None
+        except (NotReached, Unavailable):  # a server that restarts has not lost the job
+            away_since = away_since or time.monotonic()
+            if time.monotonic() - away_since > PATIENCE_S:
+                raise
+            ended = False
+            slots.sleep(POLL_S)
+    workspace.write_text(f"trials/{trial.name}/metrics.jsonl", "".join(json.dumps(m) + "\n" for m in metrics))
+    workspace.write(f"trials/{trial.name}/job.json", job.to_json())
+    succeeded = job.state in SUCCEEDED_JOB_STATES
+    message = job.status.message if job.status and not succeeded else ""
+    if job.state in FAILED_JOB_STATES and not message:
+        message = f"the job ended as {job.state} and gave no reason"
+    extra = job.model_extra or {}
+    return TrainedTrial(
+        trial=trial,
+        job_state=job.state,
+        model=full_name(client.account, "models", trial.job_id) if succeeded else None,
+        message=message,
+        metrics=metrics,
+        created=job.create_time,
+        completed=job.completed_time,
+        seed=extra.get("trainingSeed"),
+    )
+
+
+def sweep_slots(workspace: Workspace, trials: Sequence[Trial], limit: int) -> Slots:
+    """Slots for this sweep; jobs that an earlier process of the session left running hold theirs already."""
+    return Slots(
+        limit,
+        running=[trial.name for trial in trials if _under_way(workspace, trial)],
+        order=[trial.name for trial in cheapest_first(trials)],
+    )
+
+
+def _under_way(workspace: Workspace, trial: Trial) -> bool:
+    folder = workspace.folder / "trials" / trial.name
+    return (folder / "submitted.json").exists() and not (folder / "result.json").exists()
+
+
+def cancel_jobs(client: FireworksClient, workspace: Workspace, trials: Sequence[Trial]) -> list[str]:
+    """Cancel what this session left running; the names of the trials whose jobs could not be cancelled."""
+    left = []
+    for trial in trials:
+        if not _under_way(workspace, trial):
+            continue
+        try:
+            if client.get_dpo_job(trial.job_id).state not in TERMINAL_JOB_STATES:
+                client.cancel_dpo_job(trial.job_id)
+        except PlatformError as error:
+            say(workspace, "sweep", f"job {trial.job_id} could not be cancelled: {error}")
+            left.append(trial.name)
+    return left
+
+
+class _Progress:
+    """The trial's progress artifact: made at the first look, changed in place afterwards."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        self.artifact: Any = None
+
+    def show(self, job: DpoJob, metrics: list[dict[str, Any]]) -> None:
+        if TaskRunContext.get() is None:
+            return
+        last = metrics[-1] if metrics else {}
+        total = last.get("total_steps")
+        percent = 100.0 * last.get("step", 0) / total if total else 0.0
+        if job.state in SUCCEEDED_JOB_STATES:
+            percent = 100.0
+        if self.artifact is None:
+            self.artifact = create_progress_artifact(
+                percent,
+                key=f"progress-{self.trial.job_id}",
+                description=f"{self.trial.name}: {self.trial.label}",
+            )
+        text = [job.state.removeprefix("JOB_STATE_").lower()]
+        for key, name in (
+            ("step", "step"),
+            ("dpo_loss", "loss"),
+            ("orpo_loss", "loss"),
+            ("accuracy", "reward accuracy"),
+            ("margin", "margin"),
+        ):
+            if isinstance(last.get(key), int | float):
+                text.append(f"{name} {last[key]:.4g}")
+        doubts = "".join(f"\n\n{doubt}" for doubt in training_health(self.trial.method, metrics))
+        update_progress_artifact(
+            self.artifact, percent, description=f"{self.trial.name}: {self.trial.label} — {', '.join(text)}{doubts}"
+        )

@@ -1,0 +1,137 @@
+"""Whether a session's report says what its folder holds: every number is made again, and differences are named.
+
+Answers are held to the journal, the comparison is computed again from the verdicts, and the report is written again
+from that. The evaluator is not run again, and the platform is not asked: scores and job results are taken as recorded.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+from pydantic import ValidationError
+
+from blocks.journal import Journal, answer_key
+from blocks.workspace import Workspace
+from preference.comparison import BASE, Comparison, Contestant, ScoredAnswer, compare_halves
+from preference.report import final_report
+from preference.session import SessionRecord
+from preference.splits import HeldOutPrompt, halves, read_prompts
+from tasks.evaluation import JOURNAL, sampling_parameters
+from tasks.reporting import PACKAGES, gather
+
+_VERSION = re.compile(rf"- (?:{'|'.join(PACKAGES)}) \S+")  # of the program that wrote it, not of the one that checks
+
+
+class CannotVerify(ValueError):
+    """There is nothing to check; the message says why."""
+
+
+def verify(workspace: Workspace) -> list[str]:
+    """What differs between the session's folder and what can be made of it again: nothing, for an honest one.
+
+    Raises CannotVerify where the session has no report yet.
+    """
+    record = workspace.read("session.json", SessionRecord)
+    report = workspace.folder / "final_report.md"
+    if record is None or not report.is_file():
+        raise CannotVerify(f"there is no final_report.md in {workspace.folder}: the session has not ended, or is none.")
+    try:
+        return _check(workspace, record, report.read_text("utf-8"))
+    except (OSError, ValueError, LookupError, sqlite3.Error) as error:
+        return [f"the report cannot be made again from the folder: {type(error).__name__}: {error}"]
+
+
+def _check(workspace: Workspace, record: SessionRecord, report: str) -> list[str]:
+    kept = workspace.read("comparison.json", Comparison)
+    if kept is None:
+        return _report_differences(workspace, report, None)
+    found, again = _compare_again(workspace, record, kept)
+    found += differences("comparison.json", kept.model_dump(mode="json"), again.model_dump(mode="json"))
+    return found + _report_differences(workspace, report, again)
+
+
+def _compare_again(workspace: Workspace, record: SessionRecord, kept: Comparison) -> tuple[list[str], Comparison]:
+    """The comparison from the verdicts, with what is wrong with these."""
+    file = workspace.folder / "dataset" / "held_out.jsonl"
+    prompts = {prompt.prompt_id: prompt for prompt in read_prompts(file)}
+    selection, confirmation = halves(file)
+    ids = {"selection": selection, "confirmation": confirmation}
+    contestants = sorted((s.contestant for s in [kept.base, *kept.candidates]), key=lambda c: c.name != BASE)
+    parameters = sampling_parameters(record.request.sampling)
+    found: list[str] = []
+
+    def read(contestant: Contestant, part: str) -> list[ScoredAnswer]:
+        name = f"verdicts/{part}-{contestant.name}.jsonl"
+        answers = [_answer(name, number, line) for number, line in enumerate(workspace.lines(name), 1)]
+        if [a.prompt_id for a in answers] != ids[part]:
+            raise ValueError(f"{name} has other prompts than the {part} half of the held-out file")
+        found.extend(_journal_differences(workspace, name, contestant, answers, prompts, parameters))
+        return answers
+
+    again = compare_halves(
+        contestants,
+        lambda measured, part: {c.name: read(c, part) for c in measured},
+        has_confirmation=bool(confirmation),
+    )
+    return found, again
+
+
+def _answer(name: str, number: int, line: dict[str, Any]) -> ScoredAnswer:
+    try:
+        return ScoredAnswer.model_validate(line)
+    except ValidationError as error:
+        raise ValueError(f"{name}, line {number}: {error.errors()[0]['msg']}") from None
+
+
+def _journal_differences(
+    workspace: Workspace,
+    name: str,
+    contestant: Contestant,
+    answers: list[ScoredAnswer],
+    prompts: dict[str, HeldOutPrompt],
+    parameters: dict[str, Any],
+) -> list[str]:
+    """Answers that are not the ones that were bought."""
+    if not (workspace.folder / JOURNAL).is_file():
+        return [f"{name}: there is no {JOURNAL} to hold it to"]
+    found = []
+    with closing(Journal(workspace.folder / JOURNAL)) as journal:
+        for answer in answers:
+            prompt = prompts.get(answer.prompt_id)
+            if prompt is None:
+                found.append(f"{name}: prompt {answer.prompt_id} is not held out")
+                continue
+            bought = journal.find(answer_key(contestant.model, prompt.messages, parameters))
+            if (bought.text if bought else "") != answer.text:
+                found.append(f"{name}: the answer to prompt {answer.prompt_id} is not the one in {JOURNAL}")
+    return found
+
+
+def differences(where: str, kept: Any, again: Any) -> list[str]:
+    """Each place where two JSON values differ, by its path; numbers may differ by rounding alone."""
+    if isinstance(kept, dict) and isinstance(again, dict):
+        keys = [*kept, *(key for key in again if key not in kept)]
+        return [d for key in keys for d in differences(f"{where}: {key}", kept.get(key), again.get(key))]
+    if isinstance(kept, list) and isinstance(again, list) and len(kept) == len(again):
+        return [d for i, pair in enumerate(zip(kept, again, strict=True)) for d in differences(f"{where}[{i}]", *pair)]
+    numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (kept, again))
+    same = math.isclose(kept, again, rel_tol=1e-9, abs_tol=1e-12) if numbers else kept == again
+    return [] if same else [f"{where} is {kept!r}; computed again it is {again!r}"]
+
+
+def _report_differences(workspace: Workspace, report: str, comparison: Comparison | None) -> list[str]:
+    """Lines of final_report.md that are not what the folder gives, in the report's order."""
+    facts = gather(workspace).model_copy(update={"comparison": comparison})
+    kept, again = (
+        [line for line in text.splitlines() if line and not _VERSION.fullmatch(line)]
+        for text in (report, final_report(facts))
+    )
+    gone = [f"final_report.md says, and the folder does not: {line}" for line in kept if line not in set(again)]
+    new = [f"final_report.md should say: {line}" for line in again if line not in set(kept)]
+    if not gone and not new and kept != again:
+        return ["final_report.md has its lines in another order, or twice"]
+    return gone + new

@@ -1,0 +1,142 @@
+"""The flow on Prefect's own server, and somebody who answers its gates."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.testing.utilities import prefect_test_harness
+
+from blocks.fireworks import FireworksPlatform
+
+WORDS = (
+    "hammer river moon bread violin castle tiger cloud bridge pencil lamp forest ocean clock garden rocket camel "
+    "candle mirror desert wheel ladder train ship bottle paper stone spider window carpet eagle piano helmet basket "
+    "needle volcano glacier tunnel market harbour"
+).split()
+
+EVALUATOR = '''
+def evaluate(messages, **kwargs):
+    """The scripted generator ends a tuned model's answers in /tuned."""
+    return {"score": 0.9 if messages[-1]["content"].endswith("/tuned") else 0.2}
+'''
+
+
+def pair(prompt: str) -> dict:
+    return {
+        "input": {"messages": [{"role": "user", "content": prompt}]},
+        "preferred_output": [{"role": "assistant", "content": f"Short on {prompt}"}],
+        "non_preferred_output": [{"role": "assistant", "content": f"A long and winding answer about {prompt}"}],
+    }
+
+
+def write_rows(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="session")
+def prefect() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=240):  # a busy machine takes its time
+        yield
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PREFWORKS_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def make_request(tmp_path: Path, home: Path, prefect: None) -> Callable[..., dict]:
+    """make_request(url, order="", **fields): a request on 20 held-out prompts; order is the scripted trainer's."""
+
+    def make(url: str, order: str = "!steps=2", **fields) -> dict:
+        block = "p" + url.rsplit(":", 1)[-1]
+        FireworksPlatform(base_url=url, account="local", price_book="local").save(block, overwrite=True)
+        prompts = [f"Say what a {word} is for" for word in WORDS]
+        (tmp_path / "evaluator").mkdir(exist_ok=True)
+        (tmp_path / "evaluator" / "judge.py").write_text(EVALUATOR)
+        (tmp_path / "evaluator" / "requirements.txt").touch()
+        given = {
+            "dataset": str(write_rows(tmp_path / "train.jsonl", [pair(p) for p in [order, *prompts[:19]]])),
+            "held_out": str(write_rows(tmp_path / "held_out.jsonl", [pair(p) for p in prompts[20:]])),
+            "evaluator": str(tmp_path / "evaluator" / "judge.py") + "::evaluate",
+            "base_model": "tiny",
+            "platform": block,
+            "sweep": {"learning_rates": [1e-4], "betas": [0.1], "max_context_length": 512},
+            "sampling": {"max_tokens": 16},
+            **fields,
+        }
+        return {"request": given}
+
+    return make
+
+
+PAUSED = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
+
+
+class Answerer:
+    """Resumes runs that pause from now on with the answers given by gate, and keeps what the gates showed.
+
+    A run that is paused already is another test's, or its process was killed: nobody waits for an answer there.
+    """
+
+    def __init__(self, answers: dict[str, list[dict] | dict]) -> None:
+        self.answers = {gate: given if isinstance(given, list) else [given] for gate, given in answers.items()}
+        self.pages: list[tuple[str, str]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._answer_all, daemon=True)
+
+    def __enter__(self) -> Answerer:
+        with get_client(sync_client=True) as client:
+            self._left = {run.id for run in client.read_flow_runs(flow_run_filter=PAUSED)}
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _answer_all(self) -> None:
+        with get_client(sync_client=True) as client:
+            while not self._stop.wait(0.2):
+                for run in client.read_flow_runs(flow_run_filter=PAUSED):
+                    if run.id in self._left:
+                        continue
+                    key = run.state.state_details.pause_key
+                    gate = key.split("-")[0]
+                    if not self.answers.get(gate):
+                        continue
+                    try:
+                        page = client.read_flow_run_input(run.id, f"paused-{key}-description")
+                    except PrefectHTTPStatusError:
+                        continue  # Paused comes a moment before the question
+                    self.pages.append((gate, page))
+                    answer = self.answers[gate].pop(0)
+                    while client.resume_flow_run(run.id, run_input=answer).status != SetStateStatus.ACCEPT:
+                        time.sleep(0.1)
+
+
+APPROVE = {"plan": {"decision": "approve", "name": "Ada"}, "comparison": {"decision": "continue"}}
+
+
+@pytest.fixture
+def answering() -> Callable[..., Answerer]:
+    return Answerer
+
+
+@pytest.fixture(autouse=True)
+def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks at gates and jobs more often than a real run has to."""
+    monkeypatch.setattr("flows.gates.POLL_S", 1)
+    monkeypatch.setattr("tasks.training.POLL_S", 0.2)
