@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from preference.advice import worth_trying
 from preference.comparison import Comparison, comparison_markdown, headline_text
 from preference.cost import CostLine, duration_text, usd_text
 from preference.plan import Plan
@@ -58,6 +59,14 @@ class ReportFacts(BaseModel):
     actual: list[CostLine] = []
     versions: dict[str, str] = {}
     examples: list[dict[str, str]] = []
+    pictures: list[str] = []  # those that are in figures/, by name
+
+
+PICTURES = {
+    "win-rates": "Win rate of each candidate against the base, with 95 % intervals",
+    "lengths": "Words of the base's and of the proposed candidate's answer to each prompt",
+    "training": "Loss and pair accuracy of each trial by optimizer step",
+}
 
 
 def final_report(facts: ReportFacts) -> str:
@@ -70,8 +79,10 @@ def final_report(facts: ReportFacts) -> str:
         _endpoint(facts),
         _examples(facts),
         _training(facts),
+        _next(facts),
         _cost(facts),
         _provenance(facts),
+        _verifying(facts),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -124,7 +135,14 @@ def _what_now(facts: ReportFacts) -> str:
 
 
 def _comparison(facts: ReportFacts) -> str:
-    return "" if facts.comparison is None else f"## Comparison\n\n{comparison_markdown(facts.comparison).strip()}"
+    if facts.comparison is None:
+        return ""
+    shown = ["## Comparison", comparison_markdown(facts.comparison).strip(), _picture(facts, "win-rates")]
+    return "\n\n".join(part for part in shown if part)
+
+
+def _picture(facts: ReportFacts, name: str) -> str:
+    return f"![{PICTURES[name]}](figures/{name}.png)" if name in facts.pictures else ""
 
 
 def _endpoint(facts: ReportFacts) -> str:
@@ -172,7 +190,7 @@ def _examples(facts: ReportFacts) -> str:
         f"- base ({e['base_score']}): {_one_line(e['base'])}\n- tuned ({e['tuned_score']}): {_one_line(e['tuned'])}"
         for e in facts.examples
     ]
-    return "## Examples\n\n" + "\n\n".join(blocks)
+    return "\n\n".join(part for part in ("## Examples", *blocks, _picture(facts, "lengths")) if part)
 
 
 def _one_line(text: str, limit: int = 400) -> str:
@@ -199,7 +217,15 @@ def _training(facts: ReportFacts) -> str:
         )
     doubts = [f"- {fact.trial.name}: {text}" for fact in facts.trials for text in fact.health]
     told = "\n\nTraining metrics that look wrong:\n\n" + "\n".join(doubts) if doubts else ""
-    return "## Training\n\n" + "\n".join(rows) + told
+    picture = f"\n\n{_picture(facts, 'training')}" if "training" in facts.pictures else ""
+    return "## Training\n\n" + "\n".join(rows) + picture + told
+
+
+def _next(facts: ReportFacts) -> str:
+    if facts.comparison is None:
+        return ""
+    found = worth_trying(facts.comparison, [fact.trial for fact in facts.trials])
+    return "## Worth trying next\n\n" + "\n".join(f"- {text}" for text in found) if found else ""
 
 
 def _cost(facts: ReportFacts) -> str:
@@ -250,6 +276,17 @@ def _provenance(facts: ReportFacts) -> str:
         lines.append(f"- {approval.get('gate')} gate: {told.get('decision')}{who}, {approval.get('at')}")
     lines += [f"- {name} {version}" for name, version in facts.versions.items()]
     return "## Where this comes from\n\n" + "\n".join(lines) if lines else ""
+
+
+def _verifying(facts: ReportFacts) -> str:
+    """How the reader checks this page, where there is something to check."""
+    if facts.comparison is None:
+        return ""
+    session = facts.record.session
+    return (
+        f"## How to check it\n\n`prefworks verify {session}` computes every number on this page again from the "
+        "session's folder (held-out prompts, journal, verdicts, metrics) and names what differs. No server is needed."
+    )
 
 
 def _number(value: float | None) -> str:

@@ -12,13 +12,14 @@ from prefect.context import FlowRunContext
 
 from blocks.journal import Journal
 from blocks.workspace import Workspace
-from preference.comparison import BASE, Comparison, ScoredAnswer
+from preference.comparison import Comparison
 from preference.cost import CostLine
 from preference.health import training_health
 from preference.plan import TRAINING, DataSize, Plan, actual_lines, plan_markdown
 from preference.report import EndpointFacts, ReportFacts, TrialFacts, Usage, final_report
 from preference.session import SessionRecord
 from tasks.deployment import Endpoint
+from tasks.drawing import draw, drawings, headline_answers, trained_trials, with_pictures_inside
 from tasks.evaluation import JOURNAL
 from tasks.progress import TIMINGS, say
 from tasks.training import TrainedTrial
@@ -72,11 +73,13 @@ def publish_endpoint(workspace: Workspace, endpoint: Endpoint) -> None:
 
 
 def publish_report(workspace: Workspace) -> None:
-    """final_report.md in the folder, and as an artifact where a flow run is there to hold it."""
+    """final_report.md and its pictures in the folder, and as an artifact where a flow run is there to hold it."""
+    draw(workspace)
     text = final_report(gather(workspace))
     path = workspace.write_text("final_report.md", text)
     if FlowRunContext.get() is not None:
-        create_markdown_artifact(text, key="final-report", description=f"Session {workspace.session}")
+        shown = with_pictures_inside(workspace, text)
+        create_markdown_artifact(shown, key="final-report", description=f"Session {workspace.session}")
     say(workspace, "report", f"the report is in {path}")
 
 
@@ -86,8 +89,7 @@ def gather(workspace: Workspace) -> ReportFacts:
     if record is None:
         raise RuntimeError(f"session {workspace.session} was never opened")
     plan = workspace.read("plan.json", Plan)
-    found = [workspace.read(f"trials/{t.name}/result.json", TrainedTrial) for t in (plan.trials if plan else [])]
-    trained = [result for result in found if result is not None]
+    trained = trained_trials(workspace)
     comparison = workspace.read("comparison.json", Comparison)
     usage, doubtful = _usage(workspace)
     return ReportFacts(
@@ -102,6 +104,7 @@ def gather(workspace: Workspace) -> ReportFacts:
         actual=_actual(workspace, plan, trained) if plan else [],
         versions=_versions(),
         examples=_examples(workspace, comparison) if comparison else [],
+        pictures=list(drawings(workspace)),
     )
 
 
@@ -156,17 +159,11 @@ def _usage(workspace: Workspace) -> tuple[list[Usage], int]:
 
 def _examples(workspace: Workspace, comparison: Comparison) -> list[dict[str, str]]:
     """The clearest win, the clearest loss and a tie of the headline's prompts."""
-    if comparison.headline is None:
+    sides = headline_answers(workspace, comparison)
+    if sides is None:
         return []
-    part = "confirmation" if comparison.headline.confirmed else "selection"
-    base, tuned = (
-        [ScoredAnswer.model_validate(line) for line in workspace.lines(f"verdicts/{part}-{name}.jsonl")]
-        for name in (BASE, comparison.headline.candidate)
-    )
     pairs = [
-        (t.score - b.score, b, t)
-        for b, t in zip(base, tuned, strict=True)
-        if t.score is not None and b.score is not None
+        (t.score - b.score, b, t) for b, t in zip(*sides, strict=True) if t.score is not None and b.score is not None
     ]
     if not pairs:
         return []

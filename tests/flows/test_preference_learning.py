@@ -46,7 +46,7 @@ def deployments(url: str) -> list[str]:
 def artifacts(flow_run_id) -> dict[str, str]:
     with get_client(sync_client=True) as client:
         found = client.read_artifacts()
-    return {a.key: a.type for a in found if a.flow_run_id == flow_run_id}
+    return {a.key: a.data for a in found if a.flow_run_id == flow_run_id}
 
 
 def test_from_pairs_to_a_deployed_and_measured_model(local_server, make_request, answering, home):
@@ -67,7 +67,13 @@ def test_from_pairs_to_a_deployed_and_measured_model(local_server, make_request,
     assert "win rate 100 % [" in report
     assert "confirmation prompts, which did not choose it" in report
     assert "plan gate: approve by Ada" in report
-    assert artifacts(state.state_details.flow_run_id).keys() >= {
+    shown = artifacts(state.state_details.flow_run_id)
+    for picture in ("win-rates", "training", "lengths"):
+        assert session.folder.joinpath(f"figures/{picture}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"](figures/{picture}.png)" in report
+    assert shown["final-report"].count("](data:image/png;base64,") == 3
+    assert "](figures/" not in shown["final-report"]
+    assert shown.keys() >= {
         "dataset-profile",
         "plan",
         "comparison",
