@@ -21,7 +21,7 @@ import httpx
 import orjson
 from pydantic import ValidationError
 
-from blocks.connection import CHAT_TIMEOUT, TRIES, Connection, ssl_context
+from blocks.connection import CHAT_READ_S, CHAT_TIMEOUT, TRIES, Connection, ssl_context
 from blocks.errors import (
     BadAnswer,
     NotAllowed,
@@ -35,6 +35,7 @@ from blocks.limits import AdaptiveLimit
 from preference.wire import ChatCompletion
 
 CHAT_PATH = "/inference/v1/chat/completions"
+
 SCALING_WAIT_S = 5.0
 
 
@@ -73,20 +74,24 @@ class BulkChat:
         patience_s: float,
         limit: Callable[[str], AdaptiveLimit],
         address: Callable[[str], str] = str,
+        url: str | None = None,
+        read_timeout_s: float = CHAT_READ_S,
     ) -> None:
+        """url: where completions are asked for, by default the platform's own path; read_timeout_s: of one try."""
         self._connection = connection
         self._concurrency = concurrency
         self._patience_s = patience_s
         self._limit = limit
         self._address = address
-        self._url = connection.root + CHAT_PATH
+        self._url = url or connection.root + CHAT_PATH
+        self._read_timeout_s = read_timeout_s
 
     async def __aenter__(self) -> BulkChat:
         pool = aiohttp.TCPConnector(limit=self._concurrency, ssl=ssl_context())
         self._http = aiohttp.ClientSession(
             connector=pool,
             headers={"Content-Type": "application/json", **self._connection.headers},
-            timeout=aiohttp.ClientTimeout(sock_connect=CHAT_TIMEOUT.connect, sock_read=CHAT_TIMEOUT.read),
+            timeout=aiohttp.ClientTimeout(sock_connect=CHAT_TIMEOUT.connect, sock_read=self._read_timeout_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=environment_proxy(self._url),
         )

@@ -21,7 +21,8 @@ from blocks import errors
 
 # connect 10 s and, for the control plane, a minute to answer: docs.fireworks.ai, guides/reliability
 CONTROL_TIMEOUT = httpx.Timeout(60, connect=10)
-CHAT_TIMEOUT = httpx.Timeout(600, connect=10, pool=None)  # waiting for a free connection is no fault
+CHAT_READ_S = 600.0
+CHAT_TIMEOUT = httpx.Timeout(CHAT_READ_S, connect=10, pool=None)  # waiting for a free connection is no fault
 TRANSFER_TIMEOUT = httpx.Timeout(120, connect=10)
 
 TRIES = 6  # with the waits below: about half a minute
