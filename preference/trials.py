@@ -18,7 +18,9 @@ T = TypeVar("T")
 # LoRA learning rates for bases up to so many parameters, a log grid around what is known to work there. The middle
 # one is taken where a single one is wanted.
 _RATES: tuple[tuple[float, tuple[float, float, float]], ...] = (
-    (0.5e9, (1e-4, 3e-4, 1e-3)),  # measured on SmolLM2-135M: no effect, best, collapse
+    # measured on SmolLM2-135M with the packaged example, one epoch: up to 3e-4 no effect, 4e-4 to 6e-4 learn, 1e-3
+    # collapses (README; docs/log.md)
+    (0.5e9, (2.5e-4, 5e-4, 1e-3)),
     (16e9, (5e-6, 1e-5, 2e-5)),  # 5e-6: Zephyr-7B QLoRA; 1e-5: TRL's advice for LoRA, the Fireworks cookbook
     (math.inf, (2e-6, 5e-6, 1e-5)),  # Tülu 3 takes 2e-7 for 70B, 2/5 of 8B's 5e-7 (full tuning; LoRA about x 10)
 )
