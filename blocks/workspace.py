@@ -118,10 +118,14 @@ class Workspace:
             return None
 
     def append(self, name: str, record: dict[str, Any]) -> None:
-        """One more line of a .jsonl file, with the time it was written; on disk when this returns."""
+        """One more line of a .jsonl file, with the time it was written; on disk when this returns.
+
+        A last line that a crash cut short is ended first, so that it does not take this one with it.
+        """
         line = json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds"), **record}, ensure_ascii=False)
-        with self.path(name).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with self.path(name).open("ab+") as file:
+            cut_short = file.tell() > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+            file.write(("\n" if cut_short else "").encode() + line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 

@@ -25,6 +25,7 @@ from tasks.inspection import (
     stage_dataset,
     upload_training_set,
 )
+from tasks.spending import ledger, nothing_or_spent
 from tasks.training import sweep_slots, train_trial
 
 MAX_TRIALS = 256  # a thread each, since a trial's task waits for its slot and for its job
@@ -75,10 +76,10 @@ def phases(run: Session) -> Ending:
     # 2. Nothing is trained or bought before its plan is approved.
     code = summarize(evaluator, unsandboxed=request.unsandboxed_evaluator)
     prices = load_price_book(platform.price_book)
-    plan = draft_plan(workspace.session, request, base_model, size, code, prices)
-    reporting.publish_plan(workspace, plan)
+    draft = draft_plan(workspace.session, request, base_model, size, code, prices, ledger(workspace).spent())
+    plan = reporting.publish_plan(workspace, draft)
     if not approve(workspace, plan, timeout_days=request.gate_timeout_days):
-        return Ending(Outcome.REJECTED, "The plan was rejected: nothing was trained, nothing was spent.")
+        return Ending(Outcome.REJECTED, f"The plan was rejected: {nothing_or_spent(workspace)}.")
 
     # 3. One job a trial, at most six on the platform at once.
     environment = prepare_evaluator(workspace, evaluator)
@@ -91,7 +92,7 @@ def phases(run: Session) -> Ending:
     # 5. Base and candidates answer the same held-out prompts; the proposed winner is measured once more.
     contestants = contestants_of(base_model, trained)
     selection, confirmation = held_out_halves(split)
-    with evaluation_serving(platform, workspace, contestants, request.serving) as addresses:
+    with evaluation_serving(platform, workspace, contestants, plan) as addresses:
         judge = Judge(platform, workspace, addresses, request, evaluator, environment)
         comparison = judge.compare(contestants, selection, confirmation)
     reporting.publish_comparison(workspace, comparison)
@@ -100,7 +101,7 @@ def phases(run: Session) -> Ending:
         return Ending(Outcome.NOT_PROMOTED, "nothing was deployed: " + " ".join(comparison.reasons))
 
     # 6. The winner is deployed, and has answered.
-    endpoint = deploy_winner(platform, workspace, winner, request.serving, last_message(selection[0]))
+    endpoint = deploy_winner(platform, workspace, winner, plan, last_message(selection[0]))
     reporting.publish_endpoint(workspace, endpoint)
 
     # 7. The report is written by run_session, as on every other way out.

@@ -18,6 +18,7 @@ from blocks.errors import PlatformError
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import FULL_MB, NEEDED_MB, Workspace, space_trouble
 from flows.gates import GateTimedOut
+from preference.ledger import OutOfBudget
 from preference.plan import Plan
 from preference.session import Outcome, SessionRecord, SessionState, session_id
 from preference.settings import PreferenceRequest
@@ -25,7 +26,10 @@ from tasks.deployment import take_down_evaluation
 from tasks.progress import enter, say
 from tasks.reporting import publish_report
 from tasks.slots import Slots
+from tasks.spending import settle_left_behind
 from tasks.training import cancel_jobs
+
+MAY_CHANGE = ("budget_usd", "gate_timeout_days")  # in a session that goes on: another plan is asked about again
 
 
 class CannotStart(RuntimeError):
@@ -46,6 +50,7 @@ class Ending:
             Outcome.NOT_PROMOTED: "NotPromoted",
             Outcome.REJECTED: "Rejected",
             Outcome.TIMED_OUT: "TimedOut",
+            Outcome.OUT_OF_BUDGET: "OutOfBudget",
         }
         return Completed(name=names[self.outcome], message=self.message)
 
@@ -73,6 +78,10 @@ def run_session(request: PreferenceRequest, phases: Callable[[Session], Ending])
             ending = phases(session)
         except GateTimedOut as error:
             ending = Ending(Outcome.TIMED_OUT, f"{error}. Nothing was started after that; start the run again.")
+        except OutOfBudget as error:
+            ending = Ending(Outcome.OUT_OF_BUDGET, str(error))
+            _leave(session, workspace, ending.outcome, SessionState.FAILED, ending.message)
+            return ending.state()
         except Exception as error:
             reason = space_trouble(FULL_MB) or f"{type(error).__name__}: {error}"
             _leave(session, workspace, Outcome.FAILED, SessionState.FAILED, reason)
@@ -126,9 +135,12 @@ def _open(workspace: Workspace, request: PreferenceRequest) -> None:
         )
     else:
         _same_request(record.request, request, workspace.session)
+        settle_left_behind(workspace)
         say(workspace, "session", f"going on with session {workspace.session}")
         _close_abandoned(record.flow_run, flow_run)
-        record = record.model_copy(update={"flow_run": flow_run})
+        changed = {name: getattr(request, name) for name in MAY_CHANGE}
+        request = record.request.model_copy(update=changed)
+        record = record.model_copy(update={"flow_run": flow_run, "request": request})
     workspace.write("session.json", record.model_copy(update={"state": SessionState.RUNNING, "message": ""}))
 
 
@@ -147,7 +159,7 @@ def _close_abandoned(before: str | None, now: str | None) -> None:
 
 
 def _same_request(before: PreferenceRequest, now: PreferenceRequest, session: str) -> None:
-    old, new = (r.model_dump(exclude={"session", "gate_timeout_days"}) for r in (before, now))
+    old, new = (r.model_dump(exclude={"session", *MAY_CHANGE}) for r in (before, now))
     changed = [key for key in old if old[key] != new[key]]
     if changed:
         raise CannotStart(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from pydantic import BaseModel
 
@@ -18,6 +18,7 @@ from preference.cost import (
     training_tokens,
     usd_text,
 )
+from preference.ledger import Ledger, Spent
 from preference.settings import Method, PreferenceRequest
 from preference.stats import expected_half_width
 from preference.trials import Trial, grid_trials
@@ -27,6 +28,8 @@ TRAINING = "Training"
 SAMPLING = "Held-out sampling"
 EVALUATOR = "Evaluator"
 FIRST_HOUR = "Winner's deployment, first hour"
+
+SCALE_DOWN_S = 300.0  # the shortest scaleToZeroWindow: so long is an idle replica billed
 
 
 class DataSize(BaseModel):
@@ -74,6 +77,7 @@ class Plan(BaseModel):
     half_width: float | None  # of the headline's 95 % interval, win rate, 0 to 1
     prices: PriceBook  # as they were when the plan was made
     warnings: list[str]
+    spent: Spent = Spent()  # when the plan was made
 
     @property
     def sha256(self) -> str:
@@ -92,6 +96,7 @@ def draft_plan(
     data: DataSize,
     evaluator: EvaluatorSummary,
     prices: PriceBook,
+    spent: Spent | None = None,
 ) -> Plan:
     """Trials and their price; nothing is created, nothing is spent. Raises PlanRefused."""
     longest = base_model.training_context_length or base_model.context_length
@@ -119,6 +124,7 @@ def draft_plan(
         half_width=expected_half_width(n_headline),
         prices=prices,
         warnings=plan_warnings(request, data, prices),
+        spent=spent or Spent(),
     )
 
 
@@ -141,7 +147,6 @@ def cost_lines(
     answer_tokens = n_answers * request.sampling.max_tokens
     sampling_s = speed.deployment_start_s + answer_tokens / speed.generation_tokens_per_s
     accelerator = (request.serving.accelerator_type, request.serving.accelerator_count)
-    scale_down_tail_s = 300.0  # the shortest scaleToZeroWindow
     return [
         CostLine.spread(
             TRAINING,
@@ -153,7 +158,7 @@ def cost_lines(
         CostLine.spread(
             SAMPLING,
             f"{n_models} models × {data.n_held_out} prompts, at most {answer_tokens:,} tokens",
-            prices.accelerator_usd((sampling_s + scale_down_tail_s) / 3600, *accelerator),
+            prices.accelerator_usd((sampling_s + SCALE_DOWN_S) / 3600, *accelerator),
             sampling_s,
             TIME_SPREAD,
         ),
@@ -194,6 +199,25 @@ def plan_warnings(request: PreferenceRequest, data: DataSize, prices: PriceBook)
     return warnings
 
 
+def budget_warnings(plan: Plan) -> list[str]:
+    """Where the wall may be met: steps are started in the plan's order, until the next one might pass it."""
+    budget_usd = plan.request.budget_usd
+    if budget_usd is None:
+        return []
+    unknown = [line.what for line in plan.lines if line.usd_high is None]
+    spent_usd = max(plan.spent.usd, plan.spent.at_most_usd or 0.0)
+    high = spent_usd + sum(line.usd_high or 0.0 for line in plan.lines)
+    found = []
+    if high > budget_usd:
+        found.append(
+            f"This may cost up to {usd_text(high)} USD, and budget_usd is {usd_text(budget_usd)}: a step that might "
+            "pass it is not started, and the run ends there, perhaps with nothing to deploy."
+        )
+    if unknown:
+        found.append(f"budget_usd cannot hold what has no known price: {', '.join(unknown)}.")
+    return found
+
+
 def plan_markdown(plan: Plan) -> str:
     """The page that is approved: the gate's form shows it, plan.md keeps it."""
     sums = total(plan.lines)
@@ -207,7 +231,7 @@ def plan_markdown(plan: Plan) -> str:
             f"# Plan: tune {model.display_name or model.name} by {' and '.join(plan.request.methods)}",
             "",
             f"**{usd_text(sums.usd_low)} – {usd_text(sums.usd)} – {usd_text(sums.usd_high)} USD** "
-            f"(low – expected – high), about {duration_text(plan.wall_s)}. Nothing has been spent so far.",
+            f"(low – expected – high), about {duration_text(plan.wall_s)}. {plan.spent.text()}",
             "",
             f"- Session `{plan.session}` on platform `{plan.platform}`",
             f"- Base model `{model.name}`",
@@ -228,13 +252,19 @@ def plan_markdown(plan: Plan) -> str:
             "| --- | --- | ---: | ---: | ---: | ---: |",
             *(_cost_row(line) for line in [*plan.lines, sums.model_copy(update={"seconds": plan.wall_s})]),
             "",
-            f"At most {plan.request.max_active_jobs} jobs at once. Prices: {plan.prices.name}, {plan.prices.as_of}.",
+            f"At most {plan.request.max_active_jobs} jobs at once. {_budget_text(plan)}"
+            f"Prices: {plan.prices.name}, {plan.prices.as_of}.",
             *(f"- {text}" for text in plan.prices.assumptions),
             *(f"- **Unknown price:** {what}" for what in plan.unknown_prices),
-            *(f"- **Warning:** {text}" for text in plan.warnings),
+            *(f"- **Warning:** {text}" for text in [*budget_warnings(plan), *plan.warnings]),
             "",
         ]
     )
+
+
+def _budget_text(plan: Plan) -> str:
+    budget = plan.request.budget_usd
+    return "" if budget is None else f"Budget: {usd_text(budget)} USD. "
 
 
 def _cost_row(line: CostLine) -> str:
@@ -242,26 +272,41 @@ def _cost_row(line: CostLine) -> str:
     return f"| {line.what} | {line.quantity} | {amounts} | {duration_text(line.seconds)} |"
 
 
-def actual_lines(plan: Plan, trained: Sequence[tuple[Trial, bool]], seconds: Mapping[str, float]) -> list[CostLine]:
-    """What it came to, line by line of the plan; only for what took place.
+def trial_line(plan: Plan, trial: Trial) -> CostLine:
+    """One trial's share of the training line."""
+    data, details = plan.data, plan.base_model.base_model_details
+    sizes = (data.train_prompt_tokens, data.train_chosen_tokens, data.train_rejected_tokens)
+    tokens = training_tokens(*sizes, trial.epochs)
+    speed = plan.prices.throughput
+    return CostLine.spread(
+        TRAINING,
+        f"{trial.job_id}, {tokens:,} tokens",
+        plan.prices.training_usd(tokens, details.parameter_count if details else None),
+        speed.job_overhead_s + tokens / speed.training_tokens_per_s,
+        TRAINING_SPREAD,
+    )
 
-    trained: the trials whose jobs have ended, and whether they completed: what a failed job is billed is unknown.
-    seconds: wall time by line of the plan. The winner's first hour is billed as it passes.
+
+def actual_lines(plan: Plan, ledger: Ledger, seconds: Mapping[str, float]) -> list[CostLine]:
+    """What it came to, line by line of the plan, and what was bought beside it; only for what took place.
+
+    seconds: wall time by line. low is what is known; high adds what was reserved for what is not; a line with
+    something unknown in it has no single amount. Where nothing was bought, the step itself cost nothing.
     """
-    details = plan.base_model.base_model_details
-    sizes = (plan.data.train_prompt_tokens, plan.data.train_chosen_tokens, plan.data.train_rejected_tokens)
-    serving = plan.request.serving
     lines = []
-    for line in plan.lines:
-        if line.what not in seconds:
+    names = [line.what for line in plan.lines]
+    for what in [*names, *(c for c in ledger.categories if c not in names)]:
+        spent = ledger.spent(what)
+        if what not in seconds and not spent.n_bought:
             continue
-        spent = seconds[line.what]
-        usd: float | None = 0.0
-        if line.what == TRAINING:
-            tokens = sum(training_tokens(*sizes, trial.epochs) for trial, _ in trained)
-            known = plan.prices.training_usd(tokens, details.parameter_count if details else None)
-            usd = known if known == 0 or all(completed for _, completed in trained) else None
-        elif line.what in (SAMPLING, FIRST_HOUR):
-            usd = plan.prices.accelerator_usd(spent / 3600, serving.accelerator_type, serving.accelerator_count)
-        lines.append(CostLine.spread(line.what, line.quantity, usd, spent, (1.0, 1.0)))
+        lines.append(
+            CostLine(
+                what=what,
+                quantity=f"not known: {', '.join(spent.open)}" if spent.open else "",
+                usd_low=spent.usd,
+                usd=spent.usd if spent.known else None,
+                usd_high=spent.at_most_usd,
+                seconds=seconds.get(what, 0.0),
+            )
+        )
     return lines

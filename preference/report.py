@@ -6,8 +6,8 @@ from pydantic import BaseModel
 
 from preference.advice import worth_trying
 from preference.comparison import Comparison, comparison_markdown, headline_text
-from preference.cost import CostLine, duration_text, usd_text
-from preference.plan import Plan
+from preference.cost import CostLine, duration_text, total, usd_text
+from preference.plan import FIRST_HOUR, Plan
 from preference.session import Outcome, SessionRecord
 from preference.trials import Trial
 
@@ -103,6 +103,7 @@ def _verdict(facts: ReportFacts) -> str:
         Outcome.REJECTED: "Rejected",
         Outcome.TIMED_OUT: "Timed out",
         Outcome.CANCELLED: "Cancelled",
+        Outcome.OUT_OF_BUDGET: "Out of budget",
         Outcome.FAILED: "Failed",
     }
     name = words[outcome] if outcome in words else str(facts.record.state).capitalize()
@@ -123,6 +124,8 @@ def _what_now(facts: ReportFacts) -> str:
     """What to do after an ending that nobody wanted."""
     session = facts.record.session
     advice = {
+        Outcome.OUT_OF_BUDGET: "What ran was cancelled, what waited was not started. To go on where it stopped: the "
+        f"same request with `session: {session}` and a higher `budget_usd`; the plan is asked about again.",
         Outcome.FAILED: f"Mend the cause and go on where it stopped: start the same request with `session: {session}`."
         " What was trained and answered is kept and not paid for again.",
         Outcome.CANCELLED: "Its training jobs were cancelled and its evaluation deployment was taken down. Tuned "
@@ -236,15 +239,20 @@ def _cost(facts: ReportFacts) -> str:
         "| cost | estimated, USD | actual, USD | difference | estimated time | actual time |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for line in facts.plan.lines:
-        real = actual.get(line.what)
-        difference = None if real is None or real.usd is None or line.usd is None else real.usd - line.usd
-        rows.append(
-            f"| {line.what} | {usd_text(line.usd)} | {usd_text(real.usd) if real else '–'} "
-            f"| {'–' if difference is None else f'{difference:+.2f}'} | {duration_text(line.seconds)} "
-            f"| {duration_text(real.seconds) if real else '–'} |"
-        )
+    planned = {line.what: line for line in facts.plan.lines}
+    for what in [*planned, *(what for what in actual if what not in planned)]:
+        rows.append(_cost_row(what, planned.get(what), actual.get(what)))
+    rows.append(_cost_row("**Total**", total(facts.plan.lines), total(facts.actual), timed=False))
     notes = ["Actual cost is computed from usage, metrics and deployment time at the plan's prices."]
+    notes += [
+        f"{line.what}: {line.quantity}; {usd_text(line.usd_low)} USD of it are known"
+        + ("." if line.usd_high is None else f", and it is at most {usd_text(line.usd_high)} USD in all.")
+        for line in facts.actual
+        if line.usd is None
+    ]
+    if facts.endpoint and FIRST_HOUR in planned and planned[FIRST_HOUR].usd != 0:
+        per_hour = usd_text(planned[FIRST_HOUR].usd)
+        notes.append(f"The deployed model goes on costing while it is awake: {per_hour} USD an hour.")
     notes += [
         f"{u.n_answers} answers of `{u.model}`: {u.prompt_tokens:,} prompt and "
         f"{u.completion_tokens:,} completion tokens."
@@ -255,6 +263,20 @@ def _cost(facts: ReportFacts) -> str:
             f"{facts.n_possibly_billed_twice} calls were in flight when a process died, and may have been billed twice."
         )
     return "## Cost\n\n" + "\n".join(rows) + "\n\n" + "\n".join(f"- {note}" for note in notes)
+
+
+def _cost_row(what: str, planned: CostLine | None, real: CostLine | None, *, timed: bool = True) -> str:
+    """Estimated against actual; a dash is what was not planned, or did not take place."""
+    estimated, actual = (line.usd if line else None for line in (planned, real))
+    difference = None if estimated is None or actual is None else actual - estimated
+    cells = [
+        usd_text(planned.usd) if planned else "–",
+        usd_text(real.usd) if real else "–",
+        "–" if difference is None else f"{difference:+.2f}",
+        duration_text(planned.seconds) if planned and timed else "–",
+        duration_text(real.seconds) if real and timed else "–",
+    ]
+    return f"| {what} | {' | '.join(cells)} |"
 
 
 def _provenance(facts: ReportFacts) -> str:

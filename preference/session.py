@@ -26,6 +26,7 @@ class Outcome(StrEnum):
     NOT_PROMOTED = "not_promoted"
     REJECTED = "rejected"
     TIMED_OUT = "timed_out"
+    OUT_OF_BUDGET = "out_of_budget"
     CANCELLED = "cancelled"
     FAILED = "failed"
 

@@ -155,6 +155,15 @@ class PreferenceRequest(BaseModel):
         min_length=1,
         json_schema_extra={"position": 5},
     )
+    budget_usd: float | None = Field(
+        None,
+        title="Budget (USD)",
+        description="A wall: a step that might pass it is not started, and the run ends with what it has. "
+        "Empty: none. 0 allows only what is free.",
+        ge=0,
+        allow_inf_nan=False,
+        json_schema_extra={"position": 5},
+    )
     sweep: Grid = Field(default_factory=Grid, title="Sweep", json_schema_extra={"position": 6})
     max_active_jobs: int = Field(
         6, title="Training jobs at once, at most", ge=1, le=64, json_schema_extra={"position": 7}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -16,10 +18,10 @@ from blocks.errors import PlatformError
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
 from preference.comparison import BASE, Contestant
-from preference.plan import FIRST_HOUR, SAMPLING
+from preference.plan import FIRST_HOUR, SAMPLING, Plan
 from preference.session import resource
-from preference.settings import Serving
 from preference.wire import Deployment
+from tasks import spending
 from tasks.progress import say, timed
 
 
@@ -36,13 +38,13 @@ class Endpoint(BaseModel):
 
 @contextmanager
 def evaluation_serving(
-    platform: FireworksPlatform, workspace: Workspace, contestants: Sequence[Contestant], serving: Serving
+    platform: FireworksPlatform, workspace: Workspace, contestants: Sequence[Contestant], plan: Plan
 ) -> Iterator[Mapping[str, str]]:
     """One deployment of the base with the candidates' adapters on it: addresses by contestant.
 
     Its ID is chosen by session and written down first, so that whatever dies, it is found again and taken down.
     """
-    deployment_id = resource(workspace.session, "eval")
+    deployment_id, serving = resource(workspace.session, "eval"), plan.request.serving
     base = next(c for c in contestants if c.name == BASE)
     spec = evaluation_deployment(
         base.model,
@@ -51,7 +53,7 @@ def evaluation_serving(
         accelerator_count=serving.accelerator_count,
         display_name=deployment_id,
     )
-    workspace.write("evaluation.json", {"deployment": deployment_id})
+    spending.begin_evaluation(workspace, plan, deployment_id)
     with platform.get_client(workspace.session) as client, ExitStack() as stack:
         try:
             stack.enter_context(timed(workspace, SAMPLING))
@@ -70,29 +72,29 @@ def evaluation_serving(
 
 
 def take_down_evaluation(client: FireworksClient, workspace: Workspace) -> bool:
-    """Delete the evaluation's deployment, if there was one; False, and said, where it may still cost."""
-    record = workspace.read_json("evaluation.json")
-    if record is None:
-        return True
-    name = record["deployment"]
-    try:
-        for loaded in client.list_deployed_models():
-            if loaded.deployment.endswith(f"/{name}"):
-                client.delete_deployed_model(loaded.name)
-        client.delete_deployment(name)
-    except PlatformError as error:
-        say(workspace, "evaluate", f"deployment {name} could not be taken down and may cost: {error}")
-        return False
-    workspace.path("evaluation.json").unlink()
-    return True
+    """Delete the evaluation's deployments, if there are any; False, and said, where one may still cost."""
+    gone = True
+    for span in spending.evaluation_spans(workspace):
+        try:
+            for loaded in client.list_deployed_models():
+                if loaded.deployment.endswith(f"/{span.deployment}"):
+                    client.delete_deployed_model(loaded.name)
+            client.delete_deployment(span.deployment)
+        except PlatformError as error:
+            spending.end_evaluation(workspace, span, spending.asleep_at(datetime.now(UTC)))
+            say(workspace, "evaluate", f"deployment {span.deployment} could not be taken down and may cost: {error}")
+            gone = False
+        else:
+            spending.forget_evaluation(workspace, span)
+    return gone
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10)  # safe: its ID was chosen beforehand
 def deploy_winner(
-    platform: FireworksPlatform, workspace: Workspace, winner: Contestant, serving: Serving, question: str
+    platform: FireworksPlatform, workspace: Workspace, winner: Contestant, plan: Plan, question: str
 ) -> Endpoint:
     """Deploy the tuned model itself and ask it something real. It stays up, and scales to zero when idle."""
-    deployment_id = resource(workspace.session, "winner")
+    deployment_id, serving = resource(workspace.session, "winner"), plan.request.serving
     spec = Deployment(
         base_model=winner.model,  # a LoRA model here is a live merge: served at the base's speed
         accelerator_type=serving.accelerator_type,
@@ -101,6 +103,8 @@ def deploy_winner(
         max_replica_count=1,
         display_name=deployment_id,
     )
+    spending.reserve_first_hour(workspace, plan, deployment_id)
+    begun = time.monotonic()
     with platform.get_client(workspace.session) as client, timed(workspace, FIRST_HOUR):
         say(workspace, "deploy", f"deploying {winner.model} as {deployment_id}")
         deployment = client.ensure_deployment(deployment_id, spec)
@@ -115,6 +119,7 @@ def deploy_winner(
         question=question,
         answer=answer_texts(completion)[0],
     )
+    spending.settle_first_hour(workspace, plan, deployment_id, time.monotonic() - begun)
     workspace.write("deployment.json", endpoint)
     say(workspace, "deploy", f"{address} answered")
     return endpoint

@@ -22,6 +22,7 @@ from tasks.deployment import Endpoint
 from tasks.drawing import draw, drawings, headline_answers, trained_trials, with_pictures_inside
 from tasks.evaluation import JOURNAL
 from tasks.progress import TIMINGS, say
+from tasks.spending import ledger
 from tasks.training import TrainedTrial
 
 PACKAGES = ("prefworks", "prefect", "httpx", "pydantic", "pandas")
@@ -35,11 +36,20 @@ def publish_profile(workspace: Workspace, size: DataSize) -> None:
     )
 
 
-def publish_plan(workspace: Workspace, plan: Plan) -> None:
-    """plan.json and plan.md in the folder, and the same as an artifact: what the gate shows stays readable."""
+def publish_plan(workspace: Workspace, plan: Plan) -> Plan:
+    """plan.json and plan.md in the folder, and the same as an artifact: what the gate shows stays readable.
+
+    Gives the plan to go by. Where the page would differ from the one that is there only by what was spent under
+    it, that one stands, and its approval with it.
+    """
+    before = workspace.read("plan.json", Plan)
+    if before is not None:
+        as_before = plan.model_copy(update={"spent": before.spent})
+        plan = as_before if plan_markdown(as_before) == plan_markdown(before) else plan
     workspace.write("plan.json", plan)
     workspace.write_text("plan.md", plan_markdown(plan))
     create_markdown_artifact(plan_markdown(plan), key="plan", description=f"Session {workspace.session}")
+    return plan
 
 
 def publish_comparison(workspace: Workspace, comparison: Comparison) -> None:
@@ -135,7 +145,7 @@ def _actual(workspace: Workspace, plan: Plan, trained: Sequence[TrainedTrial]) -
     ended = [result.completed for result in trained if result.completed]
     if begun and ended:
         seconds[TRAINING] = (max(ended) - min(begun)).total_seconds()
-    return actual_lines(plan, [(result.trial, result.succeeded) for result in trained], seconds)
+    return actual_lines(plan, ledger(workspace), seconds)
 
 
 def _loss(line: dict[str, Any]) -> float | None:

@@ -26,17 +26,18 @@ class Slots:
         self._running = set(running)
         self._changed = threading.Condition()
         self._stopped = False
+        self._because: Exception | None = None
 
     @contextmanager
     def hold(self, name: str) -> Iterator[None]:
-        """Wait for a place, and give it back afterwards. Raises Stopped once stop() was called."""
+        """Wait for a place, and give it back afterwards. Raises Stopped, or stop's reason, once that was called."""
         with self._changed:
             if name not in self._running:
                 self._waiting.add(name)
                 self._changed.wait_for(lambda: self._stopped or self._is_next(name))
                 self._waiting.discard(name)
                 if self._stopped:
-                    raise Stopped(f"{name} was not started: the run is ending")
+                    raise self._because or Stopped(f"{name} was not started: the run is ending")
                 self._running.add(name)
                 self._changed.notify_all()  # there may be a place for the next one, too
         try:
@@ -54,9 +55,10 @@ class Slots:
         """Wait between two looks at a job. Raises Stopped at once when the run is ending."""
         with self._changed:
             if self._changed.wait_for(lambda: self._stopped, timeout=seconds):
-                raise Stopped("the run is ending")
+                raise self._because or Stopped("the run is ending")
 
-    def stop(self) -> None:
+    def stop(self, because: Exception | None = None) -> None:
+        """Whoever waits for a place or a job stops waiting: with this error, else with Stopped."""
         with self._changed:
-            self._stopped = True
+            self._stopped, self._because = True, because or self._because
             self._changed.notify_all()

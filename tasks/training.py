@@ -19,8 +19,10 @@ from blocks.errors import NotReached, PlatformError, Refused, Unavailable
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
 from preference.health import training_health
+from preference.ledger import OutOfBudget
 from preference.trials import Trial, cheapest_first
 from preference.wire import FAILED_JOB_STATES, SUCCEEDED_JOB_STATES, TERMINAL_JOB_STATES, DpoJob, full_name
+from tasks import spending
 from tasks.progress import say
 from tasks.slots import Slots
 
@@ -54,14 +56,22 @@ def train_trial(
     if done is not None:
         return done
     with slots.hold(trial.name), platform.get_client(workspace.session) as client:
+        try:
+            spending.reserve_training(workspace, trial)
+        except OutOfBudget as error:
+            slots.stop(error)  # those that run are cancelled as the run ends
+            raise
         workspace.write(f"trials/{trial.name}/submitted.json", trial)
+        submitted = False
         try:
             job = client.ensure_dpo_job(trial.job_id, trial.job_spec(dataset))
+            submitted = True
             if job.state == "JOB_STATE_CANCELLED":  # by an earlier process of this session, on its way out
                 job = client.resume_dpo_job(trial.job_id)
             result = follow(client, workspace, trial, job, slots)
         except Refused as error:  # this trial's end, not the sweep's
             result = TrainedTrial(trial=trial, job_state="JOB_STATE_FAILED", message=str(error))
+        spending.settle_training(workspace, trial, completed=result.succeeded, refused=not submitted)
     workspace.write(f"trials/{trial.name}/result.json", result)
     outcome = "trained" if result.succeeded else f"failed: {result.message}"
     say(workspace, "sweep", f"{trial.name} ({trial.label}) {outcome}", trial=trial.name)
@@ -134,6 +144,7 @@ def cancel_jobs(client: FireworksClient, workspace: Workspace, trials: Sequence[
         try:
             if client.get_dpo_job(trial.job_id).state not in TERMINAL_JOB_STATES:
                 client.cancel_dpo_job(trial.job_id)
+                spending.settle_training(workspace, trial, completed=False)
         except PlatformError as error:
             say(workspace, "sweep", f"job {trial.job_id} could not be cancelled: {error}")
             left.append(trial.name)

@@ -62,6 +62,15 @@ def test_two_processes_cannot_work_on_one_session(workspace, tmp_path):
         pass
 
 
+def test_a_line_that_a_crash_cut_short_does_not_take_the_next_one_with_it(tmp_path):
+    workspace = Workspace("1779157376-41e1", tmp_path)
+    workspace.append("notes.jsonl", {"n": 1})
+    with workspace.path("notes.jsonl").open("a") as file:
+        file.write('{"n": 2, "te')
+    workspace.append("notes.jsonl", {"n": 3})
+    assert [line["n"] for line in workspace.lines("notes.jsonl")] == [1, 3]
+
+
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
 

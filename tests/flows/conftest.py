@@ -60,9 +60,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def make_request(tmp_path: Path, home: Path, prefect: None) -> Callable[..., dict]:
     """make_request(url, order="", **fields): a request on 20 held-out prompts; order is the scripted trainer's."""
 
-    def make(url: str, order: str = "!steps=2", **fields) -> dict:
+    def make(url: str, order: str = "!steps=2", *, price_book: str = "local", **fields) -> dict:
         block = "p" + url.rsplit(":", 1)[-1]
-        FireworksPlatform(base_url=url, account="local", price_book="local").save(block, overwrite=True)
+        FireworksPlatform(base_url=url, account="local", price_book=price_book).save(block, overwrite=True)
         prompts = [f"Say what a {word} is for" for word in WORDS]
         (tmp_path / "evaluator").mkdir(exist_ok=True)
         (tmp_path / "evaluator" / "judge.py").write_text(EVALUATOR)
@@ -80,6 +80,31 @@ def make_request(tmp_path: Path, home: Path, prefect: None) -> Callable[..., dic
         return {"request": given}
 
     return make
+
+
+PRICES = """
+name = "mine"
+as_of = 2026-11-24
+sources = ["the owner of this machine"]
+[[dpo_usd_per_million_tokens]]
+usd = 1000.0
+[accelerator_usd_per_hour]
+"*" = 36.0
+[throughput]
+job_overhead_s = 1
+training_tokens_per_s = 1000
+deployment_start_s = 1
+generation_tokens_per_s = 1000
+evaluator_rows_per_s = 100
+jobs_at_once = 1
+"""
+
+
+@pytest.fixture
+def price_book(tmp_path: Path) -> str:
+    """The local platform at a price: 0.001 USD a training token, 36 USD for a replica's hour."""
+    (tmp_path / "prices.toml").write_text(PRICES)
+    return str(tmp_path / "prices.toml")
 
 
 PAUSED = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))

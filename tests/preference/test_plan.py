@@ -2,6 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from preference.cost import PriceBook, load_price_book, total, training_tokens, usd_text
+from preference.ledger import Entry, Kind, Ledger
 from preference.plan import (
     FIRST_HOUR,
     SAMPLING,
@@ -11,6 +12,7 @@ from preference.plan import (
     actual_lines,
     draft_plan,
     plan_markdown,
+    trial_line,
 )
 from preference.session import is_session_id, resource, session_id
 from preference.settings import Grid, Method, PreferenceRequest
@@ -119,17 +121,33 @@ def test_the_plan_warns_of_what_a_careful_reader_would_ask():
     assert "3 training rows are longer than 2048 tokens" in told
 
 
-def test_the_bill_of_a_failed_job_is_unknown():
+def entry(kind: Kind, resource: str, usd: float | None, category: str = TRAINING) -> Entry:
+    return Entry(kind=kind, resource=resource, category=category, usd=usd)
+
+
+def test_the_bill_of_a_failed_job_is_unknown_and_bounded_by_what_was_reserved():
     made = plan(sweep={"learning_rates": [1e-5, 2e-5], "betas": [0.1]})
-    first, second = made.trials
-    whole = actual_lines(made, [(first, True), (second, True)], {TRAINING: 60.0})
-    assert whole[0].usd == pytest.approx(0.14)
-    [broken] = actual_lines(made, [(first, True), (second, False)], {TRAINING: 60.0})
-    assert broken.usd is None
+    assert trial_line(made, made.trials[0]).usd_high == pytest.approx(0.091)
+    known = [entry(Kind.SETTLED, "j1", 0.07), entry(Kind.SETTLED, "j2", 0.07)]
+    [whole] = actual_lines(made, Ledger.of(known), {TRAINING: 60.0})
+    assert (whole.usd, whole.seconds) == (pytest.approx(0.14), 60.0)
+    failed = [known[0], entry(Kind.RESERVED, "j2", 0.091), entry(Kind.SETTLED, "j2", None)]
+    [broken] = actual_lines(made, Ledger.of(failed), {TRAINING: 60.0})
+    assert (broken.usd, broken.usd_low, broken.usd_high) == (None, 0.07, pytest.approx(0.161))
+    assert broken.quantity == "not known: j2"
 
 
-def test_what_did_not_take_place_has_no_actual_cost():
-    assert actual_lines(plan(), [], {}) == []
+def test_what_did_not_take_place_has_no_actual_cost_and_what_was_not_planned_has_one():
+    assert actual_lines(plan(), Ledger(), {}) == []
+    [line] = actual_lines(plan(), Ledger.of([entry(Kind.SETTLED, "x", 2.0, "Something else")]), {})
+    assert (line.what, line.usd) == ("Something else", 2.0)
+
+
+def test_the_plan_says_what_was_spent_before_it():
+    assert "Nothing has been spent so far." in plan_markdown(plan())
+    spent = Ledger.of([entry(Kind.SETTLED, "j1", 1.25)]).spent()
+    made = draft_plan(SESSION, request(), base(), size(), evaluator(), load_price_book("fireworks"), spent)
+    assert "1.25 USD spent so far." in plan_markdown(made)
 
 
 def test_all_faults_of_a_sweep_are_told_at_once():

@@ -1,0 +1,154 @@
+"""Every paid step: promised before it is taken, settled when it is over, in the session's ledger."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+from pydantic import BaseModel
+
+from blocks.workspace import Workspace
+from preference.ledger import Entry, Kind, Ledger, Source, check_budget
+from preference.plan import FIRST_HOUR, SAMPLING, SCALE_DOWN_S, TRAINING, Plan, trial_line
+from preference.trials import Trial
+
+LEDGER = "ledger.jsonl"
+_TURN = threading.Lock()  # a session has one process: two of its threads must not both take the last dollar
+
+
+class Span(BaseModel):
+    """One life of a deployment that is there to evaluate: evaluation/<deployment>.json, until it is taken down."""
+
+    deployment: str
+    resource: str  # under which the ledger has it
+    begun: datetime
+    settled: bool = False
+
+
+def ledger(workspace: Workspace) -> Ledger:
+    return Ledger.of(_entries(workspace))
+
+
+def nothing_or_spent(workspace: Workspace) -> str:
+    """How a run that is not begun says what it cost."""
+    spent = ledger(workspace).spent()
+    return spent.text().rstrip(".") if spent.n_bought else "nothing was trained, nothing was spent"
+
+
+def reserve(workspace: Workspace, resource: str, category: str, usd: float | None) -> None:
+    """Promise the most that a step may cost, before it is taken. Raises OutOfBudget where it does not fit.
+
+    resource: its ID, chosen beforehand; promising it again changes nothing. category: the plan's line.
+    usd: None is a price that is not known.
+    """
+    plan = workspace.read("plan.json", Plan)
+    entry = Entry(kind=Kind.RESERVED, resource=resource, category=category, usd=usd)
+    with _TURN:
+        check_budget(_entries(workspace), entry, plan.request.budget_usd if plan else None)
+        _write(workspace, entry)
+
+
+def settle(
+    workspace: Workspace, resource: str, category: str, usd: float | None, source: Source = Source.COMPUTED
+) -> None:
+    """Write down what a resource has cost so far in all; None where that cannot be known."""
+    with _TURN:
+        _write(workspace, Entry(kind=Kind.SETTLED, resource=resource, category=category, usd=usd, source=source))
+
+
+def reserve_training(workspace: Workspace, trial: Trial) -> None:
+    plan = _plan(workspace)
+    reserve(workspace, trial.job_id, TRAINING, trial_line(plan, trial).usd_high)
+
+
+def settle_training(workspace: Workspace, trial: Trial, *, completed: bool, refused: bool = False) -> None:
+    """A job that completed costs its tokens, one that was refused nothing.
+
+    What a failed or cancelled one is billed is unknown, unless all is free.
+    """
+    usd = trial_line(_plan(workspace), trial).usd
+    settle(workspace, trial.job_id, TRAINING, 0.0 if refused else usd if completed or usd == 0 else None)
+
+
+def begin_evaluation(workspace: Workspace, plan: Plan, deployment: str, share: float = 1.0) -> None:
+    """Promise a deployment to evaluate on and write it down, before it is asked for.
+
+    share: of the plan's line. Each life of a deployment is billed for itself: started again, it is another resource.
+    """
+    n_before = sum(resource.startswith(f"{deployment}@") for resource in ledger(workspace).items)
+    span = Span(deployment=deployment, resource=f"{deployment}@{n_before + 1}", begun=datetime.now(UTC))
+    high = next(line.usd_high for line in plan.lines if line.what == SAMPLING)
+    reserve(workspace, span.resource, SAMPLING, None if high is None else high * share)
+    workspace.write(_span_file(deployment), span)
+
+
+def evaluation_spans(workspace: Workspace) -> list[Span]:
+    """The deployments to evaluate on that have not been taken down."""
+    files = sorted((workspace.folder / "evaluation").glob("*.json"))
+    return [Span.model_validate_json(file.read_bytes()) for file in files]
+
+
+def end_evaluation(workspace: Workspace, span: Span, until: datetime) -> None:
+    """Settle its time, start-up included, as if it was billed until then."""
+    plan = workspace.read("plan.json", Plan)
+    if plan is None or span.settled:
+        return
+    seconds = max(0.0, (until - span.begun).total_seconds())
+    settle(workspace, span.resource, SAMPLING, _replica_usd(plan, seconds))
+    workspace.write(_span_file(span.deployment), span.model_copy(update={"settled": True}))
+
+
+def forget_evaluation(workspace: Workspace, span: Span) -> None:
+    """It has been taken down."""
+    end_evaluation(workspace, span, datetime.now(UTC))
+    workspace.path(_span_file(span.deployment)).unlink()
+
+
+def asleep_at(since: datetime) -> datetime:
+    """When a deployment that is asked nothing any more stops being billed; now, if that is later."""
+    return min(since + timedelta(seconds=SCALE_DOWN_S), datetime.now(UTC))
+
+
+def settle_left_behind(workspace: Workspace) -> None:
+    """What the session's last process left up was billed until it went to sleep, and not until now.
+
+    To be called before this process writes its first event: the last one is the other's last sign of life.
+    """
+    events = workspace.lines("events.jsonl")
+    for span in evaluation_spans(workspace):
+        last_sign = datetime.fromisoformat(events[-1]["at"]) if events else span.begun
+        end_evaluation(workspace, span, asleep_at(max(span.begun, last_sign)))
+
+
+def _span_file(deployment: str) -> str:
+    return f"evaluation/{deployment}.json"
+
+
+def reserve_first_hour(workspace: Workspace, plan: Plan, deployment: str) -> None:
+    reserve(workspace, deployment, FIRST_HOUR, next(line.usd_high for line in plan.lines if line.what == FIRST_HOUR))
+
+
+def settle_first_hour(workspace: Workspace, plan: Plan, deployment: str, seconds: float) -> None:
+    """The winner's deployment so far; it goes on costing by the hour while it is awake."""
+    settle(workspace, deployment, FIRST_HOUR, _replica_usd(plan, seconds))
+
+
+def _plan(workspace: Workspace) -> Plan:
+    plan = workspace.read("plan.json", Plan)
+    if plan is None:
+        raise RuntimeError(f"session {workspace.session} has no plan: nothing may be bought")
+    return plan
+
+
+def _replica_usd(plan: Plan, seconds: float) -> float | None:
+    serving = plan.request.serving
+    return plan.prices.accelerator_usd(seconds / 3600, serving.accelerator_type, serving.accelerator_count)
+
+
+def _entries(workspace: Workspace) -> list[Entry]:
+    return [Entry.model_validate(line) for line in workspace.lines(LEDGER)]
+
+
+def _write(workspace: Workspace, entry: Entry) -> None:
+    if entry not in _entries(workspace):
+        workspace.append(LEDGER, entry.model_dump(mode="json"))

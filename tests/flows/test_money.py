@@ -1,0 +1,126 @@
+"""What runs cost, where the local platform has a price: the ledger, the wall, and what the report says of both."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from blocks.workspace import Workspace
+from flows.preference_learning import preference_learning
+from preference.plan import FIRST_HOUR, SAMPLING, TRAINING, Plan, trial_line
+from preference.session import Outcome, SessionRecord, SessionState
+from tasks.spending import ledger
+from tests.flows.test_recovery import start, wait_for
+
+FOUR = {"learning_rates": [1e-4, 3e-4], "betas": [0.1, 0.3], "max_context_length": 512}
+SESSION, OTHER = "1779157376-41e1", "1779157377-41e2"
+YES = {"plan": {"decision": "approve"}, "comparison": {"decision": "continue"}}
+
+
+def run(parameters: dict):
+    return preference_learning(**parameters, return_state=True)
+
+
+def states(url: str) -> dict[str, str]:
+    """The state of each job by its trial's name."""
+    found = httpx.get(f"{url}/v1/accounts/local/dpoJobs").json()["dpoJobs"]
+    return {job["name"].rsplit("-", 1)[-1]: job["state"].removeprefix("JOB_STATE_") for job in found}
+
+
+def plan_of(workspace: Workspace) -> Plan:
+    plan = workspace.read("plan.json", Plan)
+    assert plan is not None
+    return plan
+
+
+def report_of(home: Path) -> str:
+    return Workspace(SESSION, home).path("final_report.md").read_text()
+
+
+def test_every_cost_is_kept_by_category_and_told_beside_its_estimate(
+    local_server, make_request, answering, home, price_book
+):
+    with answering(YES) as gates:
+        state = run(make_request(local_server.url, price_book=price_book, session=SESSION))
+    assert state.name == "Completed", state.message
+    assert "Nothing has been spent so far." in gates.pages[0][1]
+    workspace = Workspace(SESSION, home)
+    plan, bought = plan_of(workspace), ledger(workspace)
+    assert bought.categories == sorted([TRAINING, SAMPLING, FIRST_HOUR])
+    assert list(bought.items) == [f"pw-{SESSION}-{role}" for role in ("eval@1", "t1", "winner")]
+    assert bought.spent(TRAINING).usd == trial_line(plan, plan.trials[0]).usd > 0
+    assert bought.spent().known
+    report = report_of(home)
+    cost = report.split("## Cost")[1]
+    assert f"| Training | {plan.lines[0].usd:.2f} | {plan.lines[0].usd:.2f} | +0.00 |" in cost
+    assert f"| **Total** | {sum(line.usd for line in plan.lines):.2f} | {bought.spent().usd:.2f} |" in cost
+    assert "goes on costing while it is awake: 36.00 USD an hour" in cost
+
+
+def test_the_wall_in_the_middle_of_a_sweep_and_a_higher_one(local_server, make_request, answering, home, price_book):
+    fields = {"price_book": price_book, "sweep": FOUR, "max_active_jobs": 2}
+    order = "!steps=4 pause=0.5"
+    with answering({"plan": {"decision": "reject"}}):
+        run(make_request(local_server.url, order, **fields, session=OTHER))
+    asked = plan_of(Workspace(OTHER, home))
+    one_usd = trial_line(asked, asked.trials[0]).usd_high
+    assert one_usd is not None
+
+    # two fit side by side; when the first has ended at its expected price, a third one does not
+    budget = 2.5 * one_usd
+    with answering(YES) as gates:
+        state = run(make_request(local_server.url, order, **fields, session=SESSION, budget_usd=budget))
+    assert (state.name, state.type) == ("OutOfBudget", "COMPLETED"), state.message
+    assert f"and budget_usd is {budget:.2f}" in gates.pages[0][1]
+    assert [gate for gate, _ in gates.pages] == ["plan"]
+    assert states(local_server.url) == {"t1": "COMPLETED", "t2": "CANCELLED"}
+    workspace = Workspace(SESSION, home)
+    record = workspace.read("session.json", SessionRecord)
+    assert record is not None
+    assert (record.state, record.outcome) == (SessionState.FAILED, Outcome.OUT_OF_BUDGET)
+    spent = ledger(workspace).spent()
+    assert (spent.usd, spent.open) == (pytest.approx(one_usd / 1.3), [f"pw-{SESSION}-t2"])
+    assert spent.at_most_usd is not None
+    assert spent.at_most_usd <= budget
+    report = report_of(home)
+    assert f"**Out of budget.** pw-{SESSION}-t3 (training) may cost up to {one_usd:.2f} USD more" in report
+    assert f"Training: not known: pw-{SESSION}-t2; {spent.usd:.2f} USD of it are known" in report
+
+    promote = {"plan": {"decision": "approve"}, "comparison": {"decision": "promote", "candidate": "t1"}}
+    with answering(promote) as gates:
+        state = run(make_request(local_server.url, order, **fields, session=SESSION, budget_usd=1000.0))
+    assert state.name == "Completed", state.message
+    assert f"{spent.usd:.2f} USD spent so far, and not known: pw-{SESSION}-t2" in gates.pages[0][1]
+    assert set(states(local_server.url).values()) == {"COMPLETED"}
+    assert ledger(workspace).spent(TRAINING).usd == pytest.approx(4 * one_usd / 1.3)
+
+
+def test_a_budget_of_nothing_allows_what_is_free(local_server, make_request, answering, home):
+    with answering(YES):
+        state = run(make_request(local_server.url, session=SESSION, budget_usd=0))
+    assert state.name == "Completed", state.message
+    assert ledger(Workspace(SESSION, home)).spent().usd == 0
+
+
+@pytest.mark.slow
+def test_after_kill_9_nothing_is_counted_twice_and_the_plan_is_not_asked_again(
+    local_server, make_request, answering, home, price_book
+):
+    workspace = Workspace(SESSION, home)
+    order = "!steps=8 pause=0.2"
+    parameters = make_request(local_server.url, order, price_book=price_book, sweep=FOUR, session=SESSION)
+    with answering({"plan": {"decision": "approve"}}):
+        _, process = start(parameters)
+        wait_for(lambda: ledger(workspace).spent(TRAINING).usd > 0, "the first job's bill")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with answering({"comparison": {"decision": "promote", "candidate": "t1"}}) as gates:
+        _, process = start(parameters)
+        assert process.wait(180) == 0
+    assert [gate for gate, _ in gates.pages] == ["comparison"]
+    plan = plan_of(workspace)
+    assert ledger(workspace).spent(TRAINING).usd == pytest.approx(plan.lines[0].usd)
+    assert ledger(workspace).spent().known
