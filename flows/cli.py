@@ -16,9 +16,10 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from blocks.workspace import NEEDED_MB, prefworks_home, space_trouble
-from flows import cli_session, services
+from flows import cli_session, cli_session_run, services
 from flows.cli_inspect import inspect
 from flows.cli_verify import verify
+from flows.connecting import connect, read_dot_env, use
 from flows.failing import fail
 from preference.session import SessionRecord, SessionState, session_id
 
@@ -33,6 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(inspect)
+for session_command in (cli_session_run.create, cli_session_run.events, cli_session_run.update):
+    cli_session.app.command()(session_command)
 app.add_typer(cli_session.app, name="session")
 app.command()(verify)
 console = Console()
@@ -55,7 +58,7 @@ def up(prefect_port: PrefectPort = services.PREFECT_PORT, server_port: ServerPor
     """
     _start(services.local_server(server_port))
     _start(services.prefect_server(prefect_port))
-    _use(prefect_port)
+    use(prefect_port)
     _register(server_port, deployments=True)
     _start(services.worker(prefect_port))
     console.print(f"\nPrefect UI    {_ui(prefect_port)}/deployments  (start a run of preference-learning there)")
@@ -77,7 +80,7 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", help="Approve and continue without asking.")] = False,
 ) -> None:
     """Run a request here and follow it; needs `prefworks up`. Example: prefworks run examples/concise/request.yaml"""
-    _connect()
+    connect()
     raise typer.Exit(_run(request, session, yes=yes))
 
 
@@ -92,7 +95,7 @@ def platform(
 
     Example: prefworks platform fireworks
     """
-    _connect()
+    connect()
     from blocks.fireworks import FireworksPlatform
 
     key = os.environ.get("FIREWORKS_API_KEY") or typer.prompt("API key", hide_input=True)
@@ -124,7 +127,7 @@ def demo(
             if running[service.name] is None:
                 started.append(service.name)
                 _start(service)
-        _use(prefect_port)
+        use(prefect_port)
         _register(server_port, deployments=False)
         code = _run(EXAMPLE, session, yes=yes or not sys.stdin.isatty())
     finally:
@@ -136,19 +139,9 @@ def demo(
     raise typer.Exit(code)
 
 
-def _connect() -> None:
-    """Speak to the Prefect server that PREFECT_API_URL names, else to the one that `up` started."""
-    if "PREFECT_API_URL" in os.environ:
-        return
-    port = services.running("prefect-server")
-    if port is None:
-        fail("no Prefect server is running: start it with `make up`, or set PREFECT_API_URL to yours.")
-    else:
-        _use(port)
-
-
 def _run(request_file: Path, session: str, *, yes: bool) -> int:
-    from flows.follow import Interrupted, read_request, run_and_follow, run_url
+    from flows.follow import Interrupted, read_request, run_and_follow
+    from flows.runs import run_url
 
     session = session or session_id(time.time(), uuid.uuid4().hex)
     try:
@@ -202,11 +195,6 @@ def _start(service: services.Service) -> None:
         fail(str(error))
 
 
-def _use(prefect_port: int) -> None:
-    """This process and its children speak to our Prefect server from now on."""
-    os.environ.update(services.prefect_environment(prefect_port))
-
-
 def _register(server_port: int, *, deployments: bool) -> None:
     """Save the block of the local server, and have Prefect know the deployment."""
     from blocks.fireworks import FireworksPlatform
@@ -233,6 +221,7 @@ def _ui(prefect_port: int) -> str:
 def main() -> None:
     """The entry point. Being told to end is the same as Ctrl-C: what was started is stopped."""
     signal.signal(signal.SIGTERM, _interrupt)
+    read_dot_env()
     prefworks_home().mkdir(parents=True, exist_ok=True)
     app()
 

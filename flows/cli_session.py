@@ -1,4 +1,4 @@
-"""`prefworks session`: look at the sessions in $PREFWORKS_HOME. Reads their folders; needs no server.
+"""`prefworks session`: list, get and report read the sessions' folders in $PREFWORKS_HOME, and need no server.
 
 Exit codes: 0 found, 2 not a session's ID or nothing there.
 """
@@ -17,7 +17,7 @@ from blocks.workspace import Workspace, prefworks_home
 from flows.failing import fail
 from preference.session import SessionRecord, SessionState, is_session_id
 
-app = typer.Typer(help="Look at sessions: list, get, report.", no_args_is_help=True)
+app = typer.Typer(help="Sessions: start them, follow them, answer them, end them, look at them.", no_args_is_help=True)
 console = Console()
 
 SessionId = Annotated[str, typer.Argument(metavar="ID", help="A session's ID, such as 1779157376-41e1.")]
@@ -43,7 +43,7 @@ def list_sessions(
 @app.command()
 def get(session: SessionId, as_json: AsJson = False) -> None:
     """Where one session stands, and its last lines. Example: prefworks session get 1779157376-41e1"""
-    workspace, record = _find(session)
+    workspace, record = find(session)
     if as_json:
         typer.echo(record.model_dump_json(indent=1))
         return
@@ -56,7 +56,7 @@ def get(session: SessionId, as_json: AsJson = False) -> None:
 @app.command()
 def report(session: SessionId, as_json: AsJson = False) -> None:
     """The session's final report. Example: prefworks session report 1779157376-41e1"""
-    workspace, record = _find(session)
+    workspace, record = find(session)
     file = workspace.folder / "final_report.md"
     if not file.exists():
         fail(f"session {session} is {record.state} and has no report yet; one is written when it ends.")
@@ -76,10 +76,15 @@ def session_records() -> list[SessionRecord]:
     return sorted((r for r in found if r), key=lambda r: int(r.session.split("-")[0]), reverse=True)
 
 
-def _find(session: str) -> tuple[Workspace, SessionRecord]:
+def check_id(session: str) -> str:
+    """The ID, if it is one."""
     if not is_session_id(session):
         fail(f"{session!r} is not a session's ID, such as 1779157376-41e1. `prefworks session list` shows yours.")
-    workspace = Workspace(session)
+    return session
+
+
+def find(session: str) -> tuple[Workspace, SessionRecord]:
+    workspace = Workspace(check_id(session))
     record = workspace.read("session.json", SessionRecord)
     if record is None:
         fail(f"there is no session {session} in {prefworks_home()}. `prefworks session list` shows what is there.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,21 +15,18 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.responses import SetStateStatus
-from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelled
 from rich.console import Console
-from rich.markdown import Markdown
 
 from blocks.workspace import FULL_MB, Workspace, space_trouble
+from flows.asking import Answer, ask, show
+from flows.runs import AnswerRefused, NothingWaits, question_of, resume, run_url
 from preference.comparison import Comparison
 from preference.plan import Plan
 from preference.settings import PreferenceRequest
 
 POLL_S = 1.0
 STOP_GRACE_S = 60.0  # to cancel jobs and take deployments down
-
-Answer = dict[str, str]
 
 
 class Interrupted(Exception):
@@ -58,12 +54,6 @@ def run_and_follow(request: PreferenceRequest, console: Console, *, yes: bool) -
                 _end(process)
                 client.set_flow_run_state(run.id, Cancelled(message="Ctrl-C at the terminal"), force=True)
                 raise Interrupted from None
-
-
-def run_url(run_id: UUID) -> str:
-    """The run's page in Prefect's UI."""
-    api = os.environ.get("PREFECT_API_URL", "http://127.0.0.1:4200/api")
-    return f"{api.removesuffix('/').removesuffix('/api')}/runs/flow-run/{run_id}"
 
 
 @contextmanager
@@ -111,7 +101,7 @@ def _follow(
         shown = len(events)
         if run.state and run.state.type == StateType.PAUSED:
             key = run.state.state_details.pause_key
-            if key and key not in answered and _answer(client, run_id, key, workspace, console, yes=yes):
+            if key and key not in answered and _answer(client, run, workspace, console, yes=yes):
                 answered.add(key)
         if ended or (run.state and run.state.is_final()):
             return _settled(client, run_id, process, console, workspace)
@@ -132,48 +122,28 @@ def _settled(
     return run
 
 
-def _answer(
-    client: SyncPrefectClient, run_id: UUID, key: str, workspace: Workspace, console: Console, *, yes: bool
-) -> bool:
+def _answer(client: SyncPrefectClient, run: FlowRun, workspace: Workspace, console: Console, *, yes: bool) -> bool:
     """Show the gate's page, ask, and resume; False where the question is not there yet."""
-    page = _page(client, run_id, key)
-    if page is None:
+    question = question_of(client, run)
+    if question is None:
         return False
-    console.rule(f"{key.split('-')[0]} gate")
-    console.print(Markdown(page))
-    unknown = _unknown_prices(key, workspace) if yes else []
+    show(question, console)
+    unknown = _unknown_prices(question.key, workspace) if yes else []
     if unknown and not sys.stdin.isatty():
         console.print(
             f"Unknown price: {', '.join(unknown)}. That is never approved unattended: answer in Prefect's UI."
         )
         return True  # the question stands, and whoever answers it there is followed from here
-    answer = _unattended(key, workspace) if yes and not unknown else _ask(key, console)
+    answer = _unattended(question.key, workspace) if yes and not unknown else ask(question, console)
     console.print(f"Answer: {json.dumps(answer)}")
-    while True:
-        try:
-            response = client.resume_flow_run(run_id, run_input=answer)
-        except PrefectHTTPStatusError as error:  # SQLite is busy now and then
-            if error.response.status_code != 503:
-                raise
-        else:
-            if response.status == SetStateStatus.ACCEPT:
-                return True
-            reason = getattr(response.details, "reason", "")
-            if "schema not found" not in str(reason):
-                console.print(f"Prefect did not take the answer: {response.status} {reason}")
-                return False
-        time.sleep(0.5)
-
-
-def _page(client: SyncPrefectClient, run_id: UUID, key: str) -> str | None:
     try:
-        return str(json.loads(client.read_flow_run_input(run_id, f"paused-{key}-description")))
-    except PrefectHTTPStatusError as error:
-        if error.response.status_code == 404:
-            return None
-        raise
-    except json.JSONDecodeError:
-        return client.read_flow_run_input(run_id, f"paused-{key}-description")
+        resume(client, run.id, answer)
+    except NothingWaits:
+        pass  # somebody answered in the UI meanwhile
+    except AnswerRefused as refusal:
+        console.print(f"Prefect did not take the answer: {refusal}")
+        return False
+    return True
 
 
 def _unknown_prices(key: str, workspace: Workspace) -> list[str]:
@@ -191,20 +161,6 @@ def _unattended(key: str, workspace: Workspace) -> Answer:
     if shown is None or shown.difference.low is None or shown.difference.low <= 0:
         return {"decision": "continue"}
     return {"decision": "promote", "candidate": shown.candidate}
-
-
-def _ask(key: str, console: Console) -> Answer:
-    """The gate's questions, one line each."""
-    choices = ["approve", "reject"] if key.startswith("plan") else ["continue", "promote", "stop"]
-    while True:
-        decision = console.input(f"{' / '.join(choices)}? ").strip().lower()
-        found = [choice for choice in choices if decision and choice.startswith(decision)]
-        if len(found) == 1:
-            break
-    answer = {"decision": found[0]}
-    if found[0] == "promote":
-        answer["candidate"] = console.input("Which candidate (such as t3)? ").strip()
-    return answer
 
 
 def read_request(path: Path, overrides: dict[str, Any] | None = None) -> PreferenceRequest:

@@ -70,7 +70,7 @@ class ComparisonAnswer(RunInput):
         title="Candidate",
         description="Only for promote: its name in the table, such as t3.",
         max_length=100,
-        json_schema_extra={"position": 1},
+        json_schema_extra={"position": 1, "only_for": [ComparisonDecision.PROMOTE.value]},
     )
     name: str = Field(
         "",

@@ -25,6 +25,7 @@ from preference.wire import FAILED_JOB_STATES, SUCCEEDED_JOB_STATES, TERMINAL_JO
 from tasks import spending
 from tasks.progress import say
 from tasks.slots import Slots
+from tasks.steps import Steps
 
 POLL_S = 2.0
 PATIENCE_S = 900.0  # how long the platform may be away before the run gives up; its jobs go on
@@ -83,7 +84,7 @@ def train_trial(
 def follow(client: FireworksClient, workspace: Workspace, trial: Trial, job: DpoJob, slots: Slots) -> TrainedTrial:
     """Look at the job until it has ended; its metrics go to the folder and to a progress artifact."""
     say(workspace, "sweep", f"{trial.name} ({trial.label}) is job {trial.job_id}", trial=trial.name)
-    progress = _Progress(trial)
+    progress, steps = _Progress(trial), Steps(workspace, trial.name)
     metrics: list[dict[str, Any]] = []
     away_since: float | None = None
     ended = False
@@ -92,6 +93,7 @@ def follow(client: FireworksClient, workspace: Workspace, trial: Trial, job: Dpo
         try:
             metrics = client.dpo_job_metrics(trial.job_id) or metrics
             progress.show(job, metrics)
+            steps.saw(metrics)
             if not ended:
                 slots.sleep(POLL_S)
                 job = client.get_dpo_job(trial.job_id)

@@ -1,0 +1,242 @@
+"""`prefworks session` create, events and update: a run that a worker does, started, followed and answered from here.
+
+Everything asked of a session is in Prefect or in the session's folder; nothing is kept elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from blocks.workspace import Workspace
+from flows.cli_session import AsJson, SessionId, check_id
+from flows.connecting import connect
+from flows.events import Events, line_of
+from flows.failing import fail
+from preference.session import SessionRecord, SessionState
+from preference.settings import PreferenceRequest
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+    from flows.runs import Question
+
+POLL_S = 1.0
+QUESTION_S = 10.0
+ENDED_OTHERWISE, NOT_THERE, WAITS, REFUSED = 1, 2, 3, 4
+console = Console()
+
+
+def create(
+    request: Annotated[
+        Path | None, typer.Option("--request", help="A request file (YAML).", exists=True, dir_okay=False)
+    ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="A field of the request; wins over the file. Repeatable."),
+    ] = None,
+    session: Annotated[str, typer.Option(help="Go on with this session, whose run died.")] = "",
+    deployment: Annotated[
+        str, typer.Option(help="Which deployment runs it.")
+    ] = "preference-learning/preference-learning",
+    as_json: AsJson = False,
+) -> None:
+    """Start a run of the deployment, print its session's ID and come back at once; a worker does the run.
+
+    Example: prefworks session create --request examples/concise/request.yaml --set max_active_jobs=2
+
+    Exit codes: 0 started, 2 the request is not valid, or there is no such deployment.
+    """
+    asked = _request(request, fields or [], session)
+    connect()
+    from prefect.client.orchestration import get_client
+
+    from flows.runs import NotThere, create_run, run_url, session_of
+
+    with get_client(sync_client=True) as client:
+        try:
+            run = create_run(client, asked, deployment)
+        except NotThere as error:
+            fail(str(error), NOT_THERE)
+    made = session_of(run)
+    if as_json:
+        typer.echo(json.dumps({"session": made, "flow_run": str(run.id), "url": run_url(run.id)}))
+        return
+    typer.echo(made)
+    typer.echo(f"{run_url(run.id)}\nFollow it: prefworks session events {made} --wait", err=True)
+
+
+def _request(file: Path | None, fields: list[str], session: str) -> PreferenceRequest:
+    from flows.follow import read_request
+
+    given: dict[str, Any] = {}
+    for field in fields:
+        name, equals, value = field.partition("=")
+        if not equals or not name:
+            fail(f"--set {field!r} is not FIELD=VALUE, such as max_active_jobs=2.", NOT_THERE)
+        given[name.strip()] = _yaml(value)
+    if session:
+        given["session"] = check_id(session)
+    try:
+        if file is not None:
+            return read_request(file, given)
+        record = Workspace(session).read("session.json", SessionRecord) if session else None
+        if record is not None:
+            return PreferenceRequest.model_validate({**record.request.model_dump(exclude_unset=True), **given})
+        return PreferenceRequest.model_validate(given)
+    except (ValidationError, ValueError) as error:
+        fail(f"{file or 'the request'}: {error}", NOT_THERE)
+
+
+def _yaml(text: str) -> Any:
+    """1e-4 and [DPO, ORPO] as in a request file."""
+    import yaml
+
+    return yaml.safe_load(text)
+
+
+def events(
+    session: SessionId,
+    wait: Annotated[bool, typer.Option("--wait", help="Until it waits for an answer, or has ended.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What a session did, phase by phase, with each trial's loss and time left, and the cost so far.
+
+    With --wait, follow it; at a terminal, what it waits for is asked here. With --json, each line is an object,
+    and the last one says the state and the question.
+
+    Example: prefworks session events 1779157376-41e1 --wait
+
+    Exit codes: 0 it succeeded (or goes on), 1 it failed or was cancelled, 2 no such session, 3 it waits for an answer.
+    """
+    check_id(session)
+    connect()
+    from prefect.client.orchestration import get_client
+
+    from flows.asking import can_ask
+
+    told, lines = False, Events(Workspace(session))
+    with get_client(sync_client=True) as client:
+        while True:
+            run, state, question = look(client, session)
+            for event in lines.new():
+                typer.echo(json.dumps(event, ensure_ascii=False) if as_json else line_of(event))
+            if wait and state == "waiting" and question and not as_json and can_ask():
+                _ask(client, run, question)
+                continue
+            over = state == "waiting" and question is not None
+            over = over or state in ("succeeded", "failed", "cancelled")
+            if over or not wait:
+                raise typer.Exit(_last_line(session, run, state, question, as_json=as_json))
+            if state == "scheduled" and not told and run and run.state and run.state.name == "Late":
+                typer.echo("No worker has taken the run yet. Is one running? `make up` starts one.", err=True)
+                told = True
+            time.sleep(POLL_S)
+
+
+def look(client: SyncPrefectClient, session: str) -> tuple[FlowRun, str, Question | None]:
+    """The session's run, its state (a SessionState, or scheduled before a worker took it), and what it waits for."""
+    from flows.runs import find_run, question_of
+
+    record = Workspace(session).read("session.json", SessionRecord)
+    run = find_run(client, session)
+    if run is None or run.state is None:
+        where = "this Prefect server knows no run of it"
+        fail(f"there is no session {session}: {where}. `prefworks session list` shows those of this machine.")
+    if run.state.is_final():
+        ended = record is not None and record.state not in (SessionState.RUNNING, SessionState.WAITING)
+        return run, record.state if record and ended else SessionState.FAILED, None
+    if run.state.is_paused():
+        return run, SessionState.WAITING, question_of(client, run)
+    return run, SessionState.RUNNING if run.state.is_running() else "scheduled", None
+
+
+def _last_line(session: str, run: FlowRun, state: str, question: Question | None, *, as_json: bool) -> int:
+    record = Workspace(session).read("session.json", SessionRecord)
+    message = (record.message if record else "") or (run.state.message if run.state else "") or ""
+    outcome = record.outcome if record else None
+    if as_json:
+        last: dict[str, Any] = {"phase": "session", "session": session, "state": state, "outcome": outcome}
+        asked = {"gate": question.gate, "page": question.page, "form": question.schema} if question else None
+        typer.echo(json.dumps({**last, "message": message, "question": asked}, ensure_ascii=False))
+    elif question:
+        typer.echo(
+            f"{session}: waiting at the {question.gate} gate. Answer: prefworks session update {session} --approve"
+        )
+    else:
+        typer.echo(f"{session}: {outcome or state} {message}".rstrip())
+    if state == "waiting":
+        return WAITS
+    return ENDED_OTHERWISE if state in ("failed", "cancelled") else 0
+
+
+def _ask(client: SyncPrefectClient, run: FlowRun, question: Question) -> None:
+    from flows.asking import ask, show
+    from flows.runs import AnswerRefused, NothingWaits, resume
+
+    show(question, console)
+    try:
+        resume(client, run.id, ask(question, console))
+    except NothingWaits:
+        console.print("It was answered elsewhere meanwhile.")
+    except AnswerRefused as refusal:
+        console.print(f"The form does not take this: {refusal}")
+
+
+def update(
+    session: SessionId,
+    approve: Annotated[bool, typer.Option("--approve", help="Go on as proposed.")] = False,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Go no further: reject the plan, or deploy nothing.")
+    ] = False,
+    promote: Annotated[str, typer.Option(metavar="NAME", help="At the comparison: deploy this candidate.")] = "",
+    fields: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="A field of the gate's form. Repeatable."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Your name, kept with the answer.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Answer what the session waits for. Refused where nothing waits.
+
+    Example: prefworks session update 1779157376-41e1 --approve --name Ada
+
+    Exit codes: 0 answered, 2 no such session or a wrong option, 4 nothing waits, or the form does not take the answer.
+    """
+    check_id(session)
+    if sum([approve, cancel, bool(promote), bool(fields) and not (approve or cancel or promote)]) != 1:
+        fail("say one of --approve, --cancel, --promote NAME, or the form's fields with --set FIELD=VALUE.", NOT_THERE)
+    connect()
+    from prefect.client.orchestration import get_client
+
+    from flows import asking, runs
+
+    with get_client(sync_client=True) as client:
+        run, state, question = look(client, session)
+        deadline = time.monotonic() + QUESTION_S
+        while question is None and state == "waiting" and time.monotonic() < deadline:
+            time.sleep(POLL_S)  # Paused comes a moment before the question
+            run, state, question = look(client, session)
+        if question is None:
+            fail(f"session {session} is {state}: nothing waits for an answer.", REFUSED)
+        try:
+            answer = asking.decision(question, asking.YES) if approve else {}
+            answer = asking.decision(question, asking.NO) if cancel else answer
+            answer = {"decision": "promote", "candidate": promote} if promote else answer
+            for field in fields or []:
+                key, _, value = field.partition("=")
+                answer[key.strip()] = asking.value_of(question, key.strip(), value)
+            runs.resume(client, run.id, {**answer, **({"name": name} if name else {})})
+        except (asking.CannotAnswer, runs.AnswerRefused, runs.NothingWaits) as error:
+            fail(f"session {session}, {question.gate} gate: {error}", REFUSED)
+    if as_json:
+        typer.echo(json.dumps({"session": session, "gate": question.gate, "answer": answer}))
+    else:
+        typer.echo(f"{question.gate}: answered {json.dumps(answer)}")
