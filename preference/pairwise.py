@@ -80,10 +80,10 @@ def questions(
 
 def question(rubric: str, conversation: Sequence[Mapping[str, Any]], first: str, second: str) -> list[dict[str, str]]:
     """The messages that ask which answer is better, first as A. The same content gives the same question."""
-    asked = _conversation_text(conversation)
-    code = _code(rubric, asked, first, second)
+    asked = conversation_text(conversation)
+    code = content_code(rubric, asked, first, second)
     parts = [
-        f"Rubric:\n{shuffled_criteria(rubric, seed=_code(rubric, asked, *sorted([first, second])))}",
+        f"Rubric:\n{shuffled_criteria(rubric, seed=content_code(rubric, asked, *sorted([first, second])))}",
         _fenced("CONVERSATION", asked, code),
         _fenced("ANSWER A", first, code),
         _fenced("ANSWER B", second, code),
@@ -165,7 +165,7 @@ def _short(text: str) -> str:
     return flat if len(flat) <= 80 else f"{flat[:80]}…"
 
 
-def _conversation_text(conversation: Sequence[Mapping[str, Any]]) -> str:
+def conversation_text(conversation: Sequence[Mapping[str, Any]]) -> str:
     """One user message as it is; otherwise each with its role."""
     if len(conversation) == 1 and conversation[0].get("role") == "user":
         return _content(conversation[0])
@@ -181,7 +181,7 @@ def _fenced(name: str, text: str, code: str) -> str:
     return f"<<<{name} {code}>>>\n{as_data(text, code)}\n<<<END OF {name} {code}>>>"
 
 
-def _code(*parts: str) -> str:
+def content_code(*parts: str) -> str:
     """16 hex digits of a hash over the parts; lengths keep them apart."""
     digest = hashlib.sha256()
     for part in parts:
