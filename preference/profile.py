@@ -190,7 +190,7 @@ def _read_texts(path: Path, index: RowIndex) -> _Texts:
 
 def _rows(profile: Profile) -> list[tuple[str, str]]:
     tokens = profile.tokens
-    sure = "exact" if tokens.error is None else f"estimated, ± {tokens.error:.0%}"
+    sure = f"exact, {tokens.counter}" if tokens.error is None else f"estimated, ± {tokens.error:.0%}"
     rows = [
         ("format", "A: pairs" if profile.format == "pairs" else "B: prompts"),
         ("rows", f"{profile.n_rows:,}"),
@@ -204,7 +204,7 @@ def _rows(profile: Profile) -> list[tuple[str, str]]:
     for name in ("prompt", "chosen", "rejected"):
         stats: TokenStats | None = getattr(tokens, name)
         if stats:
-            rows.append((f"{name} tokens ({tokens.counter}, {sure})", stats.text()))
+            rows.append((f"{name} tokens ({sure})", stats.text()))
     rows += [(f"rows over the context of {model}", f"{n:,}") for model, n in profile.n_over_context.items()]
     shares = ", ".join(f"{name} {share:.1%}" for name, share in list(profile.languages.items())[:8])
     rows.append((f"languages, roughly (of {profile.n_language_rows:,} rows)", shares))

@@ -83,7 +83,7 @@ def test_the_json_keys_are_stable(tmp_path):
 def test_the_table_says_what_was_done_and_found(tmp_path):
     found = {each["what"]: each["value"] for each in profiled(tmp_path, ROWS, context_lengths={"small": 13}).rows()}
     assert found["rows"] == "5"
-    assert found["prompt tokens (words, exact)"] == "mean 7.8, p50 9, p95 9, p99 9, max 9, total 39"
+    assert found["prompt tokens (exact, words)"] == "mean 7.8, p50 9, p95 9, p99 9, max 9, total 39"
     assert found["rows over the context of small"] == "3"
     assert found["found: Email address"] == "2, lines 4, 5"
     assert found["converted: chosen and rejected text put into messages"] == "5"
