@@ -22,10 +22,19 @@ def without_thinking(text: str) -> str:
 
 def choice_text(choice: Choice) -> str:
     """What the choice says to its reader, "" where it says nothing."""
+    return without_thinking(_content(choice))
+
+
+def thinking_is_open(choice: Choice) -> bool:
+    """Whether the choice began to think and did not end it: what it would have said is not known."""
+    return "<think>" in _THOUGHT.sub("", _content(choice)).rsplit("</think>", 1)[-1]
+
+
+def _content(choice: Choice) -> str:
     content = choice.message.content
     if isinstance(content, list):
         content = "".join(str(part.get("text", "")) for part in content)
-    return without_thinking(content or "")
+    return content or ""
 
 
 def answer_texts(completion: ChatCompletion) -> list[str]:

@@ -19,12 +19,17 @@ _SCHEMA = """
 create table if not exists answers (
   key text primary key, model text not null, messages text not null, parameters text not null,
   sample integer not null, text text not null, finish_reason text, prompt_tokens integer not null,
-  completion_tokens integer not null, at text not null default (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')));
+  completion_tokens integer not null, at text not null default (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+  usd real, thinking_open integer not null default 0);
 create table if not exists calls (
   id integer primary key, key text not null,
-  state text not null check (state in ('begun', 'answered', 'failed')));
+  state text not null check (state in ('begun', 'answered', 'failed')), reason text not null default '');
 create index if not exists calls_by_key on calls (key);
 """
+_ADDED = {  # to tables of journals that were begun before
+    "answers": {"usd": "real", "thinking_open": "integer not null default 0"},
+    "calls": {"reason": "text not null default ''"},
+}
 
 
 BUSY_S = 60.0  # how long a write waits for those of other threads on a slow disk
@@ -38,6 +43,8 @@ class Answer(BaseModel):
     finish_reason: str | None
     prompt_tokens: int
     completion_tokens: int
+    usd: float | None = None  # what the platform bills for it by the token; None: by the hour, or not known
+    thinking_open: bool = False  # it began to think and did not end it
 
 
 def answer_key(model: str, messages: list[dict[str, Any]], parameters: dict[str, Any], sample: int = 0) -> str:
@@ -58,6 +65,15 @@ class Journal:
                 self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = full")  # bought answers must survive a power cut
         self._db.executescript(_SCHEMA)
+        with _OPENING:
+            self._add_columns()
+
+    def _add_columns(self) -> None:
+        for table, columns in _ADDED.items():
+            there = {row[1] for row in self._db.execute(f"pragma table_info({table})")}
+            for name, kind in columns.items():
+                if name not in there:
+                    self._db.execute(f"alter table {table} add column {name} {kind}")
 
     def close(self) -> None:
         self._db.close()
@@ -65,12 +81,20 @@ class Journal:
     def find(self, key: str) -> Answer | None:
         with self._lock:
             row = self._db.execute(
-                "select text, finish_reason, prompt_tokens, completion_tokens from answers where key = ?",
+                "select text, finish_reason, prompt_tokens, completion_tokens, usd, thinking_open "
+                "from answers where key = ?",
                 (key,),
             ).fetchone()
         if row is None:
             return None
-        return Answer(text=row[0], finish_reason=row[1], prompt_tokens=row[2], completion_tokens=row[3])
+        return Answer(
+            text=row[0],
+            finish_reason=row[1],
+            prompt_tokens=row[2],
+            completion_tokens=row[3],
+            usd=row[4],
+            thinking_open=bool(row[5]),
+        )
 
     def begin(self, key: str) -> int:
         """Announce a call; the number is for finish or fail."""
@@ -94,7 +118,8 @@ class Journal:
             self._db.execute("begin immediate")
             self._db.execute(
                 "insert or ignore into answers (key, model, messages, parameters, sample, text, "
-                "finish_reason, prompt_tokens, completion_tokens) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "finish_reason, prompt_tokens, completion_tokens, usd, thinking_open) "
+                "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     key,
                     model,
@@ -105,13 +130,23 @@ class Journal:
                     answer.finish_reason,
                     answer.prompt_tokens,
                     answer.completion_tokens,
+                    answer.usd,
+                    answer.thinking_open,
                 ),
             )
             self._db.execute("update calls set state = 'answered' where id = ?", (call,))
 
-    def fail(self, call: int) -> None:
+    def fail(self, call: int, reason: str = "") -> None:
         with self._lock:
-            self._db.execute("update calls set state = 'failed' where id = ?", (call,))
+            self._db.execute("update calls set state = 'failed', reason = ? where id = ?", (reason, call))
+
+    def failure(self, key: str) -> str | None:
+        """Why the last call for this key failed; None where none did."""
+        with self._lock:
+            row = self._db.execute(
+                "select reason from calls where key = ? and state = 'failed' order by id desc limit 1", (key,)
+            ).fetchone()
+        return None if row is None else str(row[0])
 
     def usage(self) -> dict[str, tuple[int, int, int]]:
         """Per model: answers, prompt tokens, completion tokens."""

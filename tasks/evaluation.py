@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks import evaluators
-from blocks.answers import choice_text
-from blocks.bulk import ChatRequest
 from blocks.client import FireworksClient
 from blocks.evaluators import EvaluatorSource, Limits
 from blocks.fireworks import FireworksPlatform
@@ -27,6 +25,7 @@ from preference.session import resource
 from preference.settings import Sampling
 from preference.splits import HeldOutPrompt
 from preference.wire import Evaluator
+from tasks.buying import Wanted, buy
 from tasks.progress import say, timed
 
 JOURNAL = "journal.db"
@@ -98,12 +97,14 @@ def answer_prompts(
     parameters = sampling_parameters(sampling)
     keys = {answer_key(contestant.model, p.messages, parameters): p for p in prompts}
     with closing(Journal(workspace.path(JOURNAL))) as journal:
-        missing = {key: prompt for key, prompt in keys.items() if journal.find(key) is None}
+        missing = [
+            Wanted(contestant.model, addresses[contestant.name], prompt.messages, parameters)
+            for key, prompt in keys.items()
+            if journal.find(key) is None
+        ]
         if missing:
             with platform.get_client(workspace.session) as client:
-                asyncio.run(
-                    _buy(client, journal, contestant, addresses[contestant.name], missing, parameters, sampling)
-                )
+                asyncio.run(buy(client, journal, missing, concurrency=sampling.concurrency))
         found = {key: journal.find(key) for key in keys}
     answers = [_unscored(prompt, found[key]) for key, prompt in keys.items()]
     n_missing = sum(answer is None for answer in found.values())
@@ -114,39 +115,6 @@ def answer_prompts(
         )
     say(workspace, "evaluate", f"{contestant.name} answered {len(keys) - n_missing} of {len(keys)} prompts")
     return answers
-
-
-async def _buy(
-    client: FireworksClient,
-    journal: Journal,
-    contestant: Contestant,
-    address: str,
-    missing: Mapping[str, HeldOutPrompt],
-    parameters: dict[str, Any],
-    sampling: Sampling,
-) -> None:
-    """Ask for what is not journaled. A call is announced before it goes out, and its answer kept as it comes."""
-    calls: dict[str, int] = {}
-
-    def requests() -> Iterator[ChatRequest]:
-        for key, prompt in missing.items():
-            calls[key] = journal.begin(key)
-            yield ChatRequest(key, address, prompt.messages, parameters)
-
-    async with aclosing(client.chat_many(requests(), concurrency=sampling.concurrency)) as results:
-        async for result in results:
-            key = result.request.key
-            if result.completion is None:
-                journal.fail(calls[key])
-                continue
-            choice, usage = result.completion.choices[0], result.completion.usage
-            answer = Answer(
-                text=choice_text(choice),
-                finish_reason=choice.finish_reason,
-                prompt_tokens=usage.prompt_tokens,
-                completion_tokens=usage.completion_tokens,
-            )
-            journal.finish(calls[key], key, contestant.model, missing[key].messages, parameters, answer)
 
 
 def _unscored(prompt: HeldOutPrompt, answer: Answer | None) -> ScoredAnswer:
