@@ -26,6 +26,10 @@ class Models(ClientBase):
         """GET models of an account, all pages; the platform's own are under `fireworks`."""
         return [Model.parse(m) for m in self._pages(self._collection("models", account), "models", **query)]
 
+    def delete_model(self, name: str) -> None:
+        """DELETE models/{name}, if a session of ours trained it. The platform refuses one that is served."""
+        self._delete("models", name)
+
     def get_model_download_endpoint(self, name: str) -> dict[str, str]:
         """GET models/{name}:getDownloadEndpoint: {file: signed address}."""
         return signed_urls(self._connection.send("GET", self._path("models", name, "getDownloadEndpoint")))

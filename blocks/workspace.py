@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from preference.session import is_session_id
 
@@ -29,6 +30,17 @@ class SessionBusy(RuntimeError):
 
 class NoSuchSession(ValueError):
     """There is no folder for this session."""
+
+
+class Holder(BaseModel):
+    """Who works on a session. pid 0: not known."""
+
+    pid: int
+    host: str
+
+    @property
+    def is_here(self) -> bool:
+        return self.pid > 0 and self.host == socket.gethostname()
 
 
 def prefworks_home() -> Path:
@@ -73,7 +85,7 @@ class Workspace:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the session for this process; the system lets go of it however the process ends."""
-        with self.path("lock").open("w") as handle:
+        with self.path("lock").open("a+") as handle:  # not "w": the holder's name stays there for others
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -81,7 +93,24 @@ class Workspace:
                     f"session {self.session} is being worked on by another process. "
                     "Wait for it, or cancel its run first."
                 ) from None
+            handle.truncate(0)
+            handle.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            handle.flush()
             yield
+
+    def holder(self) -> Holder | None:
+        """The process that works on the session now; None where there is none on this machine."""
+        try:
+            with self.folder.joinpath("lock").open() as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return None
+        except FileNotFoundError:
+            return None
+        except OSError:
+            try:
+                return Holder.model_validate_json(self.folder.joinpath("lock").read_bytes())
+            except ValidationError:  # it has only just begun
+                return Holder(pid=0, host="")
 
     def write_text(self, name: str, text: str) -> Path:
         return self.write_bytes(name, text.encode())

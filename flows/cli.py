@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from blocks.workspace import NEEDED_MB, prefworks_home, space_trouble
-from flows import cli_session, cli_session_run, services
+from flows import cli_session, cli_session_end, cli_session_run, services
 from flows.cli_inspect import inspect
 from flows.cli_verify import verify
 from flows.connecting import connect, read_dot_env, use
@@ -34,7 +34,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(inspect)
-for session_command in (cli_session_run.create, cli_session_run.events, cli_session_run.update):
+for session_command in (
+    cli_session_run.create,
+    cli_session_run.events,
+    cli_session_run.update,
+    cli_session_end.cancel,
+    cli_session_end.clean,
+):
     cli_session.app.command()(session_command)
 app.add_typer(cli_session.app, name="session")
 app.command()(verify)

@@ -7,6 +7,7 @@ from typing import Any
 
 from blocks.workspace import Workspace
 from preference.cost import duration_text
+from tasks.spending import ledger
 
 PHASES = {  # there is no phase 4
     "inspect": "1 inspect",
@@ -30,11 +31,21 @@ class Events:
         self.workspace = workspace
         self._n_read = 0
         self._steps: dict[str, Event] = {}
+        self._spent = ""
 
     def new(self) -> list[Event]:
         lines = self.workspace.lines("events.jsonl")
         found, self._n_read = lines[self._n_read :], len(lines)
-        return [*found, *self._progress()]
+        return [*found, *self._progress(), *self._cost()]
+
+    def _cost(self) -> list[Event]:
+        """The cost so far, when it has changed; none while nothing was bought."""
+        spent = ledger(self.workspace).spent()
+        text = spent.text()
+        if not spent.n_bought or text == self._spent:
+            return []
+        self._spent = text
+        return [{"phase": "cost", "text": text, "usd": spent.usd, "open": spent.open}]
 
     def _progress(self) -> list[Event]:
         """A line for each trial whose job has gone on since the last look; none for those that have ended."""

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL, get_current_settings
 from prefect.testing.utilities import prefect_test_harness
+from typer.testing import CliRunner, Result
 
 from blocks.fireworks import FireworksPlatform
+
+ROOT = Path(__file__).resolve().parents[2]
 
 WORDS = (
     "hammer river moon bread violin castle tiger cloud bridge pencil lamp forest ocean clock garden rocket camel "
@@ -165,3 +173,51 @@ def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks at gates and jobs more often than a real run has to."""
     monkeypatch.setattr("flows.gates.POLL_S", 1)
     monkeypatch.setattr("tasks.training.POLL_S", 0.2)
+
+
+def shell(*args: str, **more) -> Result:
+    """`prefworks ARGS` in this process, on the Prefect server of the tests."""
+    from flows.cli import app
+
+    return CliRunner().invoke(app, list(args), **more)
+
+
+@pytest.fixture
+def session_command(prefect: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """session_command("events", ID, ...) is `prefworks session events ID ...`; our flow is deployed."""
+    from flows.preference_learning import preference_learning
+
+    monkeypatch.setenv("PREFECT_API_URL", PREFECT_API_URL.value())
+    preference_learning.to_deployment("preference-learning").apply()
+    return lambda *args, **more: shell("session", *args, **more)
+
+
+@pytest.fixture
+def create_session(local_server, make_request, session_command, tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """create_session(order, *options): what `session create --json` says of a request on the scripted server."""
+
+    def create(order: str = "!steps=2", *options: str, **fields) -> dict[str, str]:
+        file = tmp_path / "request.yaml"
+        file.write_text(yaml.safe_dump(make_request(local_server.url, order, **fields)["request"]))
+        result = session_command("create", "--request", str(file), "--json", *options)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    return create
+
+
+@pytest.fixture
+def work() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """work(flow_run): the run in a process of its own, as a worker would do it; ended with the test."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(flow_run: str) -> subprocess.Popen[bytes]:
+        settings = get_current_settings().to_environment_variables(exclude_unset=True)
+        command = [sys.executable, "-m", "flows.execute", flow_run]
+        processes.append(subprocess.Popen(command, cwd=ROOT, env={**os.environ, **settings}))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.terminate()
+        process.wait(60)
