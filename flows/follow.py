@@ -128,13 +128,11 @@ def _answer(client: SyncPrefectClient, run: FlowRun, workspace: Workspace, conso
     if question is None:
         return False
     show(question, console)
-    unknown = _unknown_prices(question.key, workspace) if yes else []
-    if unknown and not sys.stdin.isatty():
-        console.print(
-            f"Unknown price: {', '.join(unknown)}. That is never approved unattended: answer in Prefect's UI."
-        )
+    doubt = _never_unattended(question.key, workspace) if yes else ""
+    if doubt and not sys.stdin.isatty():
+        console.print(f"{doubt}. That is never approved unattended: answer in Prefect's UI.")
         return True  # the question stands, and whoever answers it there is followed from here
-    answer = _unattended(question.key, workspace) if yes and not unknown else ask(question, console)
+    answer = _unattended(question.key, workspace) if yes and not doubt else ask(question, console)
     console.print(f"Answer: {json.dumps(answer)}")
     try:
         resume(client, run.id, answer)
@@ -146,19 +144,25 @@ def _answer(client: SyncPrefectClient, run: FlowRun, workspace: Workspace, conso
     return True
 
 
-def _unknown_prices(key: str, workspace: Workspace) -> list[str]:
-    """The lines of the plan at its gate that have no price."""
+def _never_unattended(key: str, workspace: Workspace) -> str:
+    """What a human has to say yes to: more spending than was approved, or a line of the plan without a price."""
+    if key.startswith("spending"):
+        return "This is more than the plan that was approved"
     plan = workspace.read("plan.json", Plan) if key.startswith("plan") else None
-    return plan.unknown_prices if plan else []
+    return f"Unknown price: {', '.join(plan.unknown_prices)}" if plan and plan.unknown_prices else ""
 
 
 def _unattended(key: str, workspace: Workspace) -> Answer:
-    """Yes to the plan; yes to the proposed candidate if it was measured to be better than its base."""
-    if key.startswith("plan"):
+    """Yes to every price; yes to the proposed candidate if it was measured to be better than its base.
+
+    A clear winner goes through the promotion gate, one that only beats its base is promoted by name.
+    """
+    if not key.startswith("comparison"):
         return {"decision": "approve"}
     comparison = workspace.read("comparison.json", Comparison)
     shown = comparison.headline if comparison else None
-    if shown is None or shown.difference.low is None or shown.difference.low <= 0:
+    worse = shown is None or shown.difference.low is None or shown.difference.low <= 0
+    if shown is None or worse or (comparison and comparison.clear):
         return {"decision": "continue"}
     return {"decision": "promote", "candidate": shown.candidate}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from enum import StrEnum
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 import httpx
@@ -18,7 +18,7 @@ from prefect.input import RunInput
 from pydantic import Field, ValidationError
 
 from blocks.workspace import Workspace
-from preference.comparison import Comparison, Contestant, comparison_markdown
+from preference.approval import plan_policy, plan_price, why_it_waits
 from preference.plan import Plan, plan_markdown
 from preference.session import SessionState
 from tasks.progress import enter, say
@@ -50,78 +50,57 @@ class PlanAnswer(RunInput):
     )
 
 
-class ComparisonDecision(StrEnum):
-    CONTINUE = "continue"
-    PROMOTE = "promote"
-    STOP = "stop"
-
-
-class ComparisonAnswer(RunInput):
-    """What to do with the comparison."""
-
-    decision: ComparisonDecision = Field(
-        title="Decision",
-        description="Continue deploys the proposed candidate if it is a clear winner. Promote deploys the candidate "
-        "named below. Stop deploys nothing.",
-        json_schema_extra={"position": 0},
-    )
-    candidate: str = Field(
-        "",
-        title="Candidate",
-        description="Only for promote: its name in the table, such as t3.",
-        max_length=100,
-        json_schema_extra={"position": 1, "only_for": [ComparisonDecision.PROMOTE.value]},
-    )
-    name: str = Field(
-        "",
-        title="Your name",
-        description="Kept with the decision.",
-        max_length=100,
-        json_schema_extra={"position": 2},
-    )
-
-
 class GateTimedOut(Exception):
     """Nobody answered a gate in time."""
 
 
 def approve(workspace: Workspace, plan: Plan, *, timeout_days: float) -> bool:
-    """The plan gate: whether the plan, with its cost, was approved."""
-    answer = gate(workspace, PlanAnswer, "plan", plan_markdown(plan), timeout_days=timeout_days)
+    """The plan gate: whether the plan, with its cost, was approved, by a human or by the request's limit."""
+    policy = plan_policy(plan)
+    if told := why_it_waits(plan):
+        say(workspace, "plan", told)
+    answer = gate(
+        workspace,
+        PlanAnswer,
+        "plan",
+        plan_markdown(plan),
+        timeout_days=timeout_days,
+        facts={"cost": plan_price(plan).model_dump()},
+        policy=(policy, PlanAnswer(decision=PlanDecision.APPROVE)) if policy else None,
+    )
     return answer.decision is PlanDecision.APPROVE
 
 
-def review(workspace: Workspace, comparison: Comparison, *, timeout_days: float) -> Contestant | None:
-    """The comparison gate: what is to be deployed, None for nothing."""
-    refusal = ""
-    candidates = {s.contestant.name: s.contestant for s in comparison.candidates}
-    while True:
-        shown = refusal + comparison_markdown(comparison)
-        answer = gate(workspace, ComparisonAnswer, "comparison", shown, timeout_days=timeout_days)
-        if answer.decision is ComparisonDecision.STOP:
-            return None
-        if answer.decision is ComparisonDecision.CONTINUE:
-            return candidates[comparison.proposed] if comparison.clear and comparison.proposed else None
-        if answer.candidate.strip() in candidates:
-            return candidates[answer.candidate.strip()]
-        refusal = f"> There is no candidate {answer.candidate!r}; there are {', '.join(candidates)}.\n\n"
+def gate(
+    workspace: Workspace,
+    form: type[Form],
+    key: str,
+    description: str,
+    *,
+    timeout_days: float,
+    facts: dict[str, Any] | None = None,
+    policy: tuple[str, Form] | None = None,
+    now: str = "",
+) -> Form:
+    """Pause until a human has answered this form, and give the answer; a policy's answer is taken without a pause.
 
-
-def gate(workspace: Workspace, form: type[Form], key: str, description: str, *, timeout_days: float) -> Form:
-    """Pause until a human has answered this form, and give the answer.
-
-    An answer is kept under the gate's key and the hash of what was shown. A session that goes on after a crash is
-    not asked again about the same page; about another page it is. An answer that the form's own checks refuse is
-    asked for again, with the reason on top. Raises GateTimedOut.
+    An answer is kept under the gate's key and the hash of what was shown, with the facts it was given for. A session
+    that goes on after a crash is not asked again about the same page; about another page it is. An answer that the
+    form's own checks refuse is asked for again, with the reason on top. Raises GateTimedOut.
+    policy: its name and its answer. now: shown below the page and not a part of it, since it may change meanwhile.
     """
     shown_sha256 = hashlib.sha256(description.encode()).hexdigest()
     for record in reversed(workspace.lines("approvals.jsonl")):
         if record["gate"] == key and record["shown_sha256"] == shown_sha256:
             return form.model_validate(record["answer"])
-    enter(workspace, SessionState.WAITING)
-    say(workspace, key, f"waiting for an answer at the {key} gate")
-    # Prefect keeps a key's first answer for ever: another page is another key
-    answer = _ask(form, f"{key}-{shown_sha256[:8]}", description, timeout_s=timeout_days * 86400)
+    if policy:
+        name, answer = policy
+    else:
+        enter(workspace, SessionState.WAITING)
+        say(workspace, key, f"waiting for an answer at the {key} gate")
+        # Prefect keeps a key's first answer for ever: another page is another key
+        shown = f"{description}\n\n{now}" if now else description
+        answer = _ask(form, f"{key}-{shown_sha256[:8]}", shown, timeout_s=timeout_days * 86400)
     run = FlowRunContext.get()
     workspace.append(
         "approvals.jsonl",
@@ -130,10 +109,13 @@ def gate(workspace: Workspace, form: type[Form], key: str, description: str, *, 
             "shown_sha256": shown_sha256,
             "answer": answer.model_dump(mode="json"),
             "flow_run": str(run.flow_run.id) if run and run.flow_run else None,
+            "policy": name if policy else "",
+            **(facts or {}),
         },
     )
     enter(workspace, SessionState.RUNNING)
-    say(workspace, key, f"answered: {answer.model_dump(mode='json')}")
+    by = f" by policy: {name}" if policy else ""
+    say(workspace, key, f"answered{by}: {answer.model_dump(mode='json')}")
     return answer
 
 
@@ -174,8 +156,9 @@ def _ask(form: type[Form], key: str, description: str, *, timeout_s: float) -> F
 
 
 def _no(form: type[RunInput]) -> dict[str, str]:
-    """The answer that starts nothing."""
-    return {"decision": PlanDecision.REJECT if form is PlanAnswer else ComparisonDecision.STOP}
+    """The answer that starts nothing: every form has it last."""
+    choices: Any = form.model_fields["decision"].annotation
+    return {"decision": list(choices)[-1]}
 
 
 class _Deadline:

@@ -7,10 +7,11 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.gates import approve, review
+from flows.decisions import approve_new_spending, review
+from flows.gates import approve
 from flows.sessions import Ending, Session, load_platform, run_session, stop_everything, workspace_of
 from preference.cost import load_price_book
-from preference.plan import draft_plan
+from preference.plan import FIRST_HOUR, SAMPLING, draft_plan
 from preference.session import Outcome
 from preference.settings import PreferenceRequest
 from preference.splits import HeldOutPrompt
@@ -55,7 +56,8 @@ def stop_what_runs(flow: Flow[..., State], flow_run: FlowRun, state: State) -> N
 def preference_learning(request: PreferenceRequest) -> State[None]:
     """Tune a base model on preferences, measure it against its base, and deploy it if it is better.
 
-    The run pauses twice: for the plan with its cost, and for the comparison. It ends in `final_report.md`.
+    The run pauses for the plan with its cost, for the comparison, and before a clear winner is deployed. It ends in
+    `final_report.md`.
     """
     return run_session(request, phases)
 
@@ -92,20 +94,22 @@ def phases(run: Session) -> Ending:
     # 5. Base and candidates answer the same held-out prompts; the proposed winner is measured once more.
     contestants = contestants_of(base_model, trained)
     selection, confirmation = held_out_halves(split)
+    approve_new_spending(workspace, plan, SAMPLING)
     with evaluation_serving(platform, workspace, contestants, plan) as addresses:
         judge = Judge(platform, workspace, addresses, request, evaluator, environment)
         comparison = judge.compare(contestants, selection, confirmation)
     reporting.publish_comparison(workspace, comparison)
-    winner = review(workspace, comparison, timeout_days=request.gate_timeout_days)
-    if winner is None:
-        return Ending(Outcome.NOT_PROMOTED, "nothing was deployed: " + " ".join(comparison.reasons))
+    decided = review(workspace, comparison, plan)
+    if decided.winner is None:
+        return Ending(Outcome.NOT_PROMOTED, decided.why_not)
 
     # 6. The winner is deployed, and has answered.
-    endpoint = deploy_winner(platform, workspace, winner, plan, last_message(selection[0]))
+    approve_new_spending(workspace, plan, FIRST_HOUR)
+    endpoint = deploy_winner(platform, workspace, decided.winner, plan, last_message(selection[0]))
     reporting.publish_endpoint(workspace, endpoint)
 
     # 7. The report is written by run_session, as on every other way out.
-    return Ending(Outcome.PROMOTED, f"{winner.model} is deployed and answers as {endpoint.address}")
+    return Ending(Outcome.PROMOTED, f"{decided.winner.model} is deployed and answers as {endpoint.address}")
 
 
 def last_message(prompt: HeldOutPrompt) -> str:

@@ -17,6 +17,7 @@ from prefect.states import Completed, Crashed
 from blocks.errors import PlatformError
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import FULL_MB, NEEDED_MB, Workspace, space_trouble
+from flows.decisions import SpendingRejected
 from flows.gates import GateTimedOut
 from preference.ledger import OutOfBudget
 from preference.plan import Plan
@@ -29,7 +30,8 @@ from tasks.slots import Slots
 from tasks.spending import settle_left_behind
 from tasks.training import cancel_jobs
 
-MAY_CHANGE = ("budget_usd", "gate_timeout_days")  # in a session that goes on: another plan is asked about again
+# in a session that goes on; where the plan's page is another then, it is asked about again
+MAY_CHANGE = ("budget_usd", "auto_approve_up_to_usd", "auto_promote", "gate_timeout_days")
 
 
 class CannotStart(RuntimeError):
@@ -78,6 +80,8 @@ def run_session(request: PreferenceRequest, phases: Callable[[Session], Ending])
             ending = phases(session)
         except GateTimedOut as error:
             ending = Ending(Outcome.TIMED_OUT, f"{error}. Nothing was started after that; start the run again.")
+        except SpendingRejected as error:
+            ending = Ending(Outcome.NOT_PROMOTED, f"{error}. What was trained and measured until then is kept.")
         except OutOfBudget as error:
             ending = Ending(Outcome.OUT_OF_BUDGET, str(error))
             _leave(session, workspace, ending.outcome, SessionState.FAILED, ending.message)

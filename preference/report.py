@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from preference.advice import worth_trying
+from preference.approval import approval_text
 from preference.comparison import Comparison, comparison_markdown, headline_text
 from preference.cost import CostLine, duration_text, total, usd_text
 from preference.plan import FIRST_HOUR, Plan
@@ -291,11 +292,7 @@ def _provenance(facts: ReportFacts) -> str:
             f"- Evaluator `{plan.evaluator.name}` ({plan.evaluator.entry_point}), sha256 `{plan.evaluator.sha256}`, "
             f"{plan.evaluator.sandbox}",
         ]
-    for approval in facts.approvals:
-        answer = approval.get("answer")
-        told = answer if isinstance(answer, dict) else {}
-        who = f" by {told['name']}" if told.get("name") else ""
-        lines.append(f"- {approval.get('gate')} gate: {told.get('decision')}{who}, {approval.get('at')}")
+    lines += [f"- {approval_text(approval)}" for approval in facts.approvals]
     lines += [f"- {name} {version}" for name, version in facts.versions.items()]
     return "## Where this comes from\n\n" + "\n".join(lines) if lines else ""
 

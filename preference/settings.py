@@ -13,6 +13,11 @@ class Method(StrEnum):
     ORPO = "ORPO"
 
 
+class AutoPromote(StrEnum):
+    NEVER = "never"
+    CLEAR_WINNER = "clear_winner"
+
+
 class Grid(BaseModel):
     """Every combination of these is one trial, whatever their number. Betas belong to DPO, lambdas to ORPO.
 
@@ -178,6 +183,21 @@ class PreferenceRequest(BaseModel):
     )
     sampling: Sampling = Field(default_factory=Sampling, title="Held-out sampling", json_schema_extra={"position": 9})
     serving: Serving = Field(default_factory=Serving, title="Serving", json_schema_extra={"position": 10})
+    auto_approve_up_to_usd: float | None = Field(
+        None,
+        title="Approve the plan without asking, up to (USD)",
+        description="For unattended runs: where the high estimate, with all that was spent before, does not pass this. "
+        "Empty: always ask. An unknown price always asks.",
+        ge=0,
+        allow_inf_nan=False,
+        json_schema_extra={"position": 11},
+    )
+    auto_promote: AutoPromote = Field(
+        AutoPromote.NEVER,
+        title="Promote without asking",
+        description="For unattended runs: a clear winner is deployed, anything else is not. Never: always ask.",
+        json_schema_extra={"position": 11},
+    )
     gate_timeout_days: float = Field(
         7.0,
         title="Days to wait for an answer",

@@ -75,11 +75,15 @@ def begin_evaluation(workspace: Workspace, plan: Plan, deployment: str, share: f
 
     share: of the plan's line. Each life of a deployment is billed for itself: started again, it is another resource.
     """
-    n_before = sum(resource.startswith(f"{deployment}@") for resource in ledger(workspace).items)
-    span = Span(deployment=deployment, resource=f"{deployment}@{n_before + 1}", begun=datetime.now(UTC))
+    span = Span(deployment=deployment, resource=next_life(workspace, deployment), begun=datetime.now(UTC))
     high = next(line.usd_high for line in plan.lines if line.what == SAMPLING)
     reserve(workspace, span.resource, SAMPLING, None if high is None else high * share)
     workspace.write(_span_file(deployment), span)
+
+
+def next_life(workspace: Workspace, deployment: str) -> str:
+    n_before = sum(name.startswith(f"{deployment}@") for name in ledger(workspace).items)
+    return f"{deployment}@{n_before + 1}"
 
 
 def evaluation_spans(workspace: Workspace) -> list[Span]:

@@ -160,7 +160,11 @@ class Answerer:
                         time.sleep(0.1)
 
 
-APPROVE = {"plan": {"decision": "approve", "name": "Ada"}, "comparison": {"decision": "continue"}}
+APPROVE = {
+    "plan": {"decision": "approve", "name": "Ada"},
+    "comparison": {"decision": "continue"},
+    "promotion": {"decision": "approve"},
+}
 
 
 @pytest.fixture

@@ -16,7 +16,11 @@ from flows.cli import app
 from flows.preference_learning import preference_learning
 from tasks.verifying import differences
 
-APPROVE = {"plan": {"decision": "approve"}, "comparison": {"decision": "continue"}}
+APPROVE = {
+    "plan": {"decision": "approve"},
+    "comparison": {"decision": "continue"},
+    "promotion": {"decision": "approve"},
+}
 
 
 @pytest.fixture

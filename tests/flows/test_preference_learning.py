@@ -16,7 +16,11 @@ from flows.preference_learning import preference_learning
 from preference.session import Outcome, SessionRecord, SessionState
 
 TWO = {"learning_rates": [1e-4, 3e-4], "betas": [0.1], "max_context_length": 512}
-APPROVE = {"plan": {"decision": "approve", "name": "Ada"}, "comparison": {"decision": "continue"}}
+APPROVE = {
+    "plan": {"decision": "approve", "name": "Ada"},
+    "comparison": {"decision": "continue"},
+    "promotion": {"decision": "approve"},
+}
 
 
 def run(parameters: dict):

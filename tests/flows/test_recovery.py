@@ -94,7 +94,7 @@ def test_after_kill_9_at_a_gate_the_session_asks_again_and_answers_nothing_twice
         wait_for(lambda: state_of(killed).is_paused() and waits(workspace, "comparison"), "the comparison gate")
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with answering({"comparison": {"decision": "continue"}}):
+    with answering({"comparison": {"decision": "continue"}, "promotion": {"decision": "approve"}}):
         _, process = start(parameters)
         assert process.wait(120) == 0
     record = workspace.read("session.json", SessionRecord)
