@@ -17,15 +17,16 @@ from preference.settings import PreferenceRequest
 from preference.splits import HeldOutPrompt
 from tasks import reporting
 from tasks.comparing import Judge, contestants_of, held_out_halves
-from tasks.deployment import deploy_winner, evaluation_serving
+from tasks.deployment import deploy_winner
 from tasks.evaluation import fetch_evaluator, prepare_evaluator, summarize
 from tasks.inspection import (
     measure_data,
-    resolve_base_model,
+    resolve_base_models,
     split_dataset,
     stage_dataset,
     upload_training_set,
 )
+from tasks.serving import evaluation_serving
 from tasks.spending import ledger, nothing_or_spent
 from tasks.training import sweep_slots, train_trial
 
@@ -67,18 +68,18 @@ def phases(run: Session) -> Ending:
     request, workspace, platform = run.request, run.workspace, run.platform
 
     # 1. The data is fetched once, checked whole, and split without leaks.
-    base_model = resolve_base_model(platform, request.base_model)
+    prices = load_price_book(platform.price_book)
+    base_models = resolve_base_models(platform, workspace, request.base_models, prices.model_sweep.models)
     evaluator = fetch_evaluator(platform, workspace, request.evaluator)
     data = stage_dataset(platform, workspace, request.dataset, "data")
     held_out = stage_dataset(platform, workspace, request.held_out, "held-out") if request.held_out else None
     split = split_dataset(workspace, request, data, held_out)
-    size = measure_data(platform, workspace, request, base_model, split)
-    reporting.publish_profile(workspace, size)
+    bases = measure_data(platform, workspace, request, base_models, split)
+    reporting.publish_profile(workspace, bases)
 
     # 2. Nothing is trained or bought before its plan is approved.
     code = summarize(evaluator, unsandboxed=request.unsandboxed_evaluator)
-    prices = load_price_book(platform.price_book)
-    draft = draft_plan(workspace.session, request, base_model, size, code, prices, ledger(workspace).spent())
+    draft = draft_plan(workspace.session, request, bases, code, prices, ledger(workspace).spent())
     plan = reporting.publish_plan(workspace, draft)
     if not approve(workspace, plan, timeout_days=request.gate_timeout_days):
         return Ending(Outcome.REJECTED, f"The plan was rejected: {nothing_or_spent(workspace)}.")
@@ -92,11 +93,11 @@ def phases(run: Session) -> Ending:
     ).result()
 
     # 5. Base and candidates answer the same held-out prompts; the proposed winner is measured once more.
-    contestants = contestants_of(base_model, trained)
+    contestants = contestants_of(plan, trained)
     selection, confirmation = held_out_halves(split)
     approve_new_spending(workspace, plan, SAMPLING)
-    with evaluation_serving(platform, workspace, contestants, plan) as addresses:
-        judge = Judge(platform, workspace, addresses, request, evaluator, environment)
+    with evaluation_serving(platform, workspace, plan) as serving:
+        judge = Judge(platform, workspace, serving, plan, evaluator, environment)
         comparison = judge.compare(contestants, selection, confirmation)
     reporting.publish_comparison(workspace, comparison)
     decided = review(workspace, comparison, plan)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import BaseModel
 
+from preference.bases import BASE
 from preference.judging import Choice, choose, flags
 from preference.stats import (
     Difference,
@@ -17,8 +18,6 @@ from preference.stats import (
     scores_to_outcomes,
     win_rate,
 )
-
-BASE = "base"
 
 
 class ScoredAnswer(BaseModel):
@@ -34,11 +33,16 @@ class ScoredAnswer(BaseModel):
 
 
 class Contestant(BaseModel):
-    """A model that answers the held-out prompts: the base, or a trained trial."""
+    """A model that answers the held-out prompts: an untouched base, or a trained trial."""
 
-    name: str  # base, t1, t2, ...
+    name: str  # base (b1, b2, ... where there are several), t1, t2, ...
     label: str
     model: str  # full name
+    base: str = BASE  # the name of the base that it was tuned from; a base's own name
+
+    @property
+    def is_base(self) -> bool:
+        return self.name == self.base
 
 
 class Estimate(BaseModel):
@@ -77,26 +81,30 @@ class Standing(BaseModel):
 
     contestant: Contestant
     score: Estimate
-    difference: Estimate | None = None  # candidate minus base, paired; None for the base itself
-    win_rate: Estimate | None = None  # share of prompts scored above the base, a tie half
+    difference: Estimate | None = None  # against the opponent, paired; None for the opponent itself
+    win_rate: Estimate | None = None  # share of prompts scored above the opponent, a tie half
+    own_base: Estimate | None = None  # win rate against its own base, where that is not the opponent
     mean_words: float | None = None
     n_failed: int = 0  # answers that the evaluator could not score
     flags: list[str] = []
 
 
 class Headline(BaseModel):
-    """The proposed winner against its base, on prompts that did not choose it where there are enough."""
+    """The proposed winner against its opponent, on prompts that did not choose it where there are enough."""
 
     candidate: str
     confirmed: bool  # measured on the confirmation half
-    base: Estimate
+    base: Estimate  # the opponent
     tuned: Estimate
     difference: Estimate
     win_rate: Estimate
+    opponent: str = ""  # what it is called, where it is not the candidate's own base
+    own_base: Estimate | None = None  # win rate against its own base, where that is not the opponent
 
 
 class Comparison(BaseModel):
-    base: Standing
+    base: Standing  # whom all candidates play: their base, or the common opponent where there are several
+    bases: list[Standing] = []  # the other untouched bases, best first
     candidates: list[Standing]  # best first
     proposed: str | None
     clear: bool
@@ -108,23 +116,29 @@ class Comparison(BaseModel):
 Answers = Mapping[str, Sequence[ScoredAnswer]]  # by contestant, the same prompts in the same order
 
 
-def compare(contestants: Sequence[Contestant], answers: Answers) -> Comparison:
-    """Rank the candidates against the base on the selection half. The first contestant is the base."""
-    base, *candidates = contestants
-    if base.name != BASE:
-        raise ValueError(f"the first contestant must be {BASE!r}, not {base.name!r}")
-    base_scores = _scores(answers[BASE])
-    scores = {c.name: _scores(answers[c.name]) for c in candidates}
-    found = {c.name: flags_of(answers[c.name], answers[BASE]) for c in candidates}
-    choice: Choice = choose(scores, base_scores, found)
-    by_name = {c.name: c for c in candidates}
+def compare(contestants: Sequence[Contestant], answers: Answers, opponent: str = BASE) -> Comparison:
+    """Rank the candidates against the opponent, one of the bases, on the selection half.
+
+    Other bases are ranked among them and never proposed: a candidate that is not better than an untouched model is no
+    clear winner.
+    """
+    by_name = {c.name: c for c in contestants}
+    if opponent not in by_name or not by_name[opponent].is_base:
+        raise ValueError(f"the opponent {opponent!r} is none of the bases among {sorted(by_name)}")
+    others = [c for c in contestants if c.name != opponent]
+    scores = {c.name: _scores(answers[c.name]) for c in others}
+    against = _scores(answers[opponent])
+    found = {c.name: [] if c.is_base else flags_of(answers[c.name], answers[c.base]) for c in others}
+    choice: Choice = choose(scores, against, found, untouched=[c.name for c in others if c.is_base])
+    standings = [_standing(by_name[name], answers, opponent, found[name]) for name in choice.ranking]
     return Comparison(
-        base=_standing(base, answers[BASE]),
-        candidates=[_standing(by_name[name], answers[name], base_scores, found[name]) for name in choice.ranking],
+        base=_standing(by_name[opponent], answers, opponent),
+        bases=[s for s in standings if s.contestant.is_base],
+        candidates=[s for s in standings if not s.contestant.is_base],
         proposed=choice.proposed,
         clear=choice.clear,
         reasons=list(choice.reasons),
-        n_selection=len(answers[BASE]),
+        n_selection=len(answers[opponent]),
     )
 
 
@@ -133,39 +147,44 @@ def compare_halves(
     answers: Callable[[Sequence[Contestant], str], Answers],
     *,
     has_confirmation: bool,
+    opponent: str = BASE,
 ) -> Comparison:
     """Rank all on the selection half, and measure the proposed one once on the confirmation half.
 
     answers(contestants, part) gives theirs on that half, "selection" or "confirmation".
     """
     measured = answers(contestants, "selection")
-    comparison = compare(contestants, measured)
+    comparison = compare(contestants, measured, opponent)
     if comparison.proposed is None:
         return comparison
+    proposed = next(c for c in contestants if c.name == comparison.proposed)
     if has_confirmation:
-        measured = answers([c for c in contestants if c.name in (BASE, comparison.proposed)], "confirmation")
-    shown = headline(
-        comparison.proposed,
-        measured[comparison.proposed],
-        measured[BASE],
-        confirmed=has_confirmation,
-    )
+        needed = (opponent, proposed.base, proposed.name)
+        measured = answers([c for c in contestants if c.name in needed], "confirmation")
+    shown = headline(proposed, comparison.base.contestant, measured, confirmed=has_confirmation)
     return comparison.model_copy(update={"headline": shown})
 
 
-def headline(
-    candidate: str, tuned: Sequence[ScoredAnswer], base: Sequence[ScoredAnswer], *, confirmed: bool
-) -> Headline:
+def headline(proposed: Contestant, opponent: Contestant, answers: Answers, *, confirmed: bool) -> Headline:
     """The one number of the report, with its interval."""
-    ours, theirs = _scores(tuned), _scores(base)
+    ours, theirs = _scores(answers[proposed.name]), _scores(answers[opponent.name])
     return Headline(
-        candidate=candidate,
+        candidate=proposed.name,
         confirmed=confirmed,
         base=Estimate.of(mean_score(theirs)),
         tuned=Estimate.of(mean_score(ours)),
         difference=Estimate.of(paired_difference(ours, theirs)),
         win_rate=Estimate.of(win_rate(scores_to_outcomes(ours, theirs))),
+        opponent="" if proposed.base == opponent.name else f"{opponent.name} ({opponent.label})",
+        own_base=_own_base(proposed, opponent.name, answers),
     )
+
+
+def _own_base(contestant: Contestant, opponent: str, answers: Answers) -> Estimate | None:
+    if contestant.is_base or contestant.base == opponent:
+        return None
+    ours, theirs = _scores(answers[contestant.name]), _scores(answers[contestant.base])
+    return Estimate.of(win_rate(scores_to_outcomes(ours, theirs)))
 
 
 def flags_of(answers: Sequence[ScoredAnswer], base: Sequence[ScoredAnswer]) -> list[str]:
@@ -178,22 +197,26 @@ def flags_of(answers: Sequence[ScoredAnswer], base: Sequence[ScoredAnswer]) -> l
 
 def comparison_markdown(comparison: Comparison) -> str:
     """The table that the comparison gate shows, with the proposal and its reasons."""
+    several = bool(comparison.bases)
+    whom = comparison.base.contestant.name
+    own_title, own_rule = (" against its own base, % |", " --- |") if several else ("", "")
     lines = [
         f"Measured on {comparison.n_selection} held-out prompts that no candidate was trained on; "
         "95 % intervals in brackets.",
         "",
-        "| | candidate | score | against base | win rate, % | words | flags |",
-        "| --- | --- | --- | --- | --- | ---: | --- |",
+        f"| | candidate | score | against {whom} | win rate, % |{own_title} words | flags |",
+        f"| --- | --- | --- | --- | --- |{own_rule} ---: | --- |",
     ]
-    for standing in [*comparison.candidates, comparison.base]:
+    for standing in [*comparison.candidates, *comparison.bases, comparison.base]:
         mark = "**→**" if standing.contestant.name == comparison.proposed else ""
         difference = standing.difference.text(signed=True) if standing.difference else "–"
         rate = standing.win_rate.text(scale=100, digits=0) if standing.win_rate else "–"
+        own = f" {standing.own_base.text(scale=100, digits=0) if standing.own_base else '–'} |"
         words = "unknown" if standing.mean_words is None else f"{standing.mean_words:.0f}"
         failed = f"; {standing.n_failed} not scored" if standing.n_failed else ""
         lines.append(
             f"| {mark} | {standing.contestant.name}: {standing.contestant.label} | {standing.score.text()}{failed} "
-            f"| {difference} | {rate} | {words} | {'; '.join(standing.flags) or '–'} |"
+            f"| {difference} | {rate} |{own if several else ''} {words} | {'; '.join(standing.flags) or '–'} |"
         )
     verdict = (
         f"**Proposed: {comparison.proposed}**, a clear winner."
@@ -209,28 +232,31 @@ def comparison_markdown(comparison: Comparison) -> str:
 def headline_text(shown: Headline) -> str:
     """Base against tuned, with the interval, and on which prompts."""
     where = "confirmation prompts, which did not choose it" if shown.confirmed else "prompts that also chose it"
+    own = shown.own_base.text(" %", scale=100, digits=0) if shown.own_base else ""
     return (
-        f"{shown.candidate} scores {shown.tuned.text()}, its base {shown.base.text()}: "
-        f"{shown.difference.text(signed=True)}, win rate {shown.win_rate.text(' %', scale=100, digits=0)}, "
-        f"on {shown.difference.n} {where}."
+        f"{shown.candidate} scores {shown.tuned.text()}, {shown.opponent or 'its base'} {shown.base.text()}: "
+        f"{shown.difference.text(signed=True)}, win rate {shown.win_rate.text(' %', scale=100, digits=0)}"
+        f"{f' (against its own base {own})' if own else ''}, on {shown.difference.n} {where}."
     )
 
 
 def _standing(
     contestant: Contestant,
-    answers: Sequence[ScoredAnswer],
-    base_scores: Sequence[float] | None = None,
+    answers: Answers,
+    opponent: str,
     flagged: Sequence[str] = (),
 ) -> Standing:
-    scores = _scores(answers)
-    words = [len(a.text.split()) for a in answers]
+    own, alone = answers[contestant.name], contestant.name == opponent
+    scores, against = _scores(own), _scores(answers[opponent])
+    words = [len(a.text.split()) for a in own]
     return Standing(
         contestant=contestant,
         score=Estimate.of(mean_score(scores)),
-        difference=None if base_scores is None else Estimate.of(paired_difference(scores, base_scores)),
-        win_rate=None if base_scores is None else Estimate.of(win_rate(scores_to_outcomes(scores, base_scores))),
+        difference=None if alone else Estimate.of(paired_difference(scores, against)),
+        win_rate=None if alone else Estimate.of(win_rate(scores_to_outcomes(scores, against))),
+        own_base=_own_base(contestant, opponent, answers),
         mean_words=sum(words) / len(words) if words else None,
-        n_failed=sum(a.score is None for a in answers),
+        n_failed=sum(a.score is None for a in own),
         flags=list(flagged),
     )
 

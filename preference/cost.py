@@ -28,6 +28,14 @@ class Throughput(BaseModel):
     jobs_at_once: int = Field(ge=1)  # how many jobs the platform really runs side by side
 
 
+class ModelSweep(BaseModel):
+    """The base models that are tried where a request names none: a choice with its date and source, in order."""
+
+    as_of: date | None = None
+    source: str = ""
+    models: list[str] = []  # IDs; empty: all that the platform lists as tunable
+
+
 class PriceBook(BaseModel):
     """Prices with their date and source. What is not in it is unknown: None, never 0."""
 
@@ -38,6 +46,7 @@ class PriceBook(BaseModel):
     dpo_usd_per_million_tokens: list[PriceTier] = []
     accelerator_usd_per_hour: dict[str, float] = {}  # "*" is any
     throughput: Throughput
+    model_sweep: ModelSweep = ModelSweep()
 
     def training_usd(self, tokens: float, parameters: int | None) -> float | None:
         """USD for billed training tokens of a LoRA on a base of this size; None where either is unknown."""

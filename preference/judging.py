@@ -6,7 +6,7 @@ the best of several looks better than it is, so the proposed one is judged again
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,6 +75,7 @@ def choose(
     alpha: float = 0.05,
     *,
     champion: str | None = None,
+    untouched: Collection[str] = (),
 ) -> Choice:
     """Rank the candidates by mean score and say whether the best one is a clear winner.
 
@@ -82,6 +83,7 @@ def choose(
     opponent: an evaluator's scores of it; None where the scores are judged against it (0.5 is a tie).
     flags: what blocks a candidate (see `flags`); a flagged one is ranked, but not proposed.
     champion: the name, among candidates, of the model in service; it must be beaten and is not proposed.
+    untouched: names, among candidates, of base models other than the opponent: ranked, but not proposed.
 
     Clear means better, on the same prompts, than the opponent, the runner-up and the champion, at level alpha.
     The first is corrected by Holm over all candidates, since the best of them was picked; the other two among
@@ -98,7 +100,7 @@ def choose(
     standings = [_standing(name, scores[name], opponent, blocked[name]) for name in scores]
     standings.sort(key=lambda s: (-np.nan_to_num(s.score.mean, nan=-1.0), s.name))  # equal ones by name
     fit = [s.name for s in standings if not s.flags and s.score.n > 0]
-    proposed = next((name for name in fit if name != champion), None)
+    proposed = next((name for name in fit if name != champion and name not in untouched), None)
     rivals = _rivals(proposed, fit, champion)
     leads = [paired_difference(scores[proposed], scores[rival]) for rival in rivals if proposed]
 

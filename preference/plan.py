@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel
 
-from preference import wire
+from preference.bases import DataSize, PlannedBase, common_opponent, named_bases
 from preference.cost import (
     TIME_SPREAD,
     TRAINING_SPREAD,
@@ -22,6 +22,7 @@ from preference.ledger import Ledger, Spent
 from preference.settings import Method, PreferenceRequest
 from preference.stats import expected_half_width
 from preference.trials import Trial, grid_trials
+from preference.wire import resource_id
 
 # the lines of the bill
 TRAINING = "Training"
@@ -30,23 +31,6 @@ EVALUATOR = "Evaluator"
 FIRST_HOUR = "Winner's deployment, first hour"
 
 SCALE_DOWN_S = 300.0  # the shortest scaleToZeroWindow: so long is an idle replica billed
-
-
-class DataSize(BaseModel):
-    """What the plan must know of the data, in rows and in the base model's tokens."""
-
-    n_train: int
-    n_held_out: int
-    n_selection: int
-    n_confirmation: int  # 0 where there are too few prompts for a confirmation half
-    train_prompt_tokens: int
-    train_chosen_tokens: int
-    train_rejected_tokens: int
-    held_out_prompt_tokens: int
-    exact: bool  # counted with the base model's own tokenizer, not estimated
-    n_over_context: int  # train rows longer than the context length
-    notes: list[str] = []  # rows converted, dropped or left out, each rule with its count
-    train_profile: list[dict[str, str]] = []  # the profile's table, for people
 
 
 class EvaluatorSummary(BaseModel):
@@ -68,8 +52,8 @@ class Plan(BaseModel):
     session: str
     platform: str
     request: PreferenceRequest
-    base_model: wire.Model
-    data: DataSize
+    bases: list[PlannedBase]  # in the order of the trials
+    opponent: str  # whom every candidate and every other base plays: the name of one of the bases
     evaluator: EvaluatorSummary
     trials: list[Trial]
     lines: list[CostLine]
@@ -78,6 +62,14 @@ class Plan(BaseModel):
     prices: PriceBook  # as they were when the plan was made
     warnings: list[str]
     spent: Spent = Spent()  # when the plan was made
+
+    @property
+    def data(self) -> DataSize:
+        """The first base's; the rows and prompts are the same for all, the tokens are not."""
+        return self.bases[0].data
+
+    def base_of(self, trial: Trial) -> PlannedBase:
+        return base_of(self.bases, trial)
 
     @property
     def sha256(self) -> str:
@@ -92,21 +84,17 @@ class Plan(BaseModel):
 def draft_plan(
     session: str,
     request: PreferenceRequest,
-    base_model: wire.Model,
-    data: DataSize,
+    bases: Sequence[PlannedBase],
     evaluator: EvaluatorSummary,
     prices: PriceBook,
     spent: Spent | None = None,
 ) -> Plan:
     """Trials and their price; nothing is created, nothing is spent. Raises PlanRefused."""
-    longest = base_model.training_context_length or base_model.context_length
-    if longest and request.sweep.max_context_length > longest:
-        raise PlanRefused(
-            f"max_context_length is {request.sweep.max_context_length} tokens, and {base_model.name} takes at most "
-            f"{longest}. Set it to {longest - longest % 16} or less."
-        )
-    trials = grid_trials(session, request, base_model)
-    lines = cost_lines(request, trials, base_model, data, prices)
+    _require_context(request, bases)
+    bases, left_out = _within_budget(session, request, bases, prices, spent or Spent())
+    data = bases[0].data
+    trials = grid_trials(session, request, [base.model for base in bases])
+    lines = cost_lines(request, trials, bases, prices)
     waves = -(-len(trials) // min(request.max_active_jobs, prices.throughput.jobs_at_once))
     one_by_one = lines[0].seconds / len(trials)
     wall = waves * one_by_one + sum(line.seconds for line in lines[1:])
@@ -115,50 +103,87 @@ def draft_plan(
         session=session,
         platform=request.platform,
         request=request,
-        base_model=base_model,
-        data=data,
+        bases=list(bases),
+        opponent=common_opponent(bases),
         evaluator=evaluator,
         trials=trials,
         lines=lines,
         wall_s=wall,
         half_width=expected_half_width(n_headline),
         prices=prices,
-        warnings=plan_warnings(request, data, prices),
+        warnings=[*left_out, *plan_warnings(request, bases, prices)],
         spent=spent or Spent(),
     )
 
 
+def _require_context(request: PreferenceRequest, bases: Sequence[PlannedBase]) -> None:
+    """Raises PlanRefused, naming every base that cannot take it."""
+    asked = request.sweep.max_context_length
+    limits = {b.model.name: b.model.training_context_length or b.model.context_length for b in bases}
+    short = {name: longest for name, longest in limits.items() if longest and asked > longest}
+    if short:
+        told = "; ".join(f"{name} takes at most {longest}" for name, longest in short.items())
+        most = min(short.values())
+        raise PlanRefused(f"max_context_length is {asked} tokens, and {told}. Set it to {most - most % 16} or less.")
+
+
+def _within_budget(
+    session: str, request: PreferenceRequest, bases: Sequence[PlannedBase], prices: PriceBook, spent: Spent
+) -> tuple[Sequence[PlannedBase], list[str]]:
+    """A model sweep's bases, in the catalogue's order, as far as the budget may pay for; and a word on the others.
+
+    What the request names itself is never left out. At least one base is kept.
+    """
+    if request.base_models or request.budget_usd is None:
+        return bases, []
+    kept = list(bases[:1])
+    before = max(spent.usd, spent.at_most_usd or 0.0)
+    for base in bases[1:]:
+        trials = grid_trials(session, request, [b.model for b in [*kept, base]])
+        lines = cost_lines(request, trials, [*kept, base], prices)
+        if before + sum(line.usd_high or 0.0 for line in lines) <= request.budget_usd:
+            kept.append(base)
+    names = {base.name for base in kept}
+    left_out = [base.model.name for base in bases if base.name not in names]
+    told = f"The budget has no room for these base models of the catalogue: {', '.join(left_out)}."
+    sizes = [base.data for base in kept]
+    return named_bases([base.model for base in kept], sizes), [told] if left_out else []
+
+
+def base_of(bases: Sequence[PlannedBase], trial: Trial) -> PlannedBase:
+    """The base that the trial tunes."""
+    return next(base for base in bases if base.model.name == trial.base_model)
+
+
 def cost_lines(
     request: PreferenceRequest,
-    trials: list[Trial],
-    base_model: wire.Model,
-    data: DataSize,
+    trials: Sequence[Trial],
+    bases: Sequence[PlannedBase],
     prices: PriceBook,
 ) -> list[CostLine]:
     """Training, held-out sampling, evaluator and the winner's first hour, in that order."""
     speed = prices.throughput
-    details = base_model.base_model_details
-    tokens = sum(
-        training_tokens(data.train_prompt_tokens, data.train_chosen_tokens, data.train_rejected_tokens, trial.epochs)
-        for trial in trials
-    )
-    n_models = len(trials) + 1  # the base answers, too
+    data = bases[0].data
+    jobs = [_job_line(base_of(bases, trial), trial, prices) for trial in trials]
+    tokens = sum(_job_tokens(base_of(bases, trial), trial) for trial in trials)
+    n_models = len(trials) + len(bases)  # the bases answer, too
     n_answers = n_models * data.n_held_out
     answer_tokens = n_answers * request.sampling.max_tokens
-    sampling_s = speed.deployment_start_s + answer_tokens / speed.generation_tokens_per_s
+    n_starts = evaluation_starts(len(bases), data)
+    sampling_s = n_starts * speed.deployment_start_s + answer_tokens / speed.generation_tokens_per_s
     accelerator = (request.serving.accelerator_type, request.serving.accelerator_count)
     return [
         CostLine.spread(
             TRAINING,
             f"{len(trials)} {'job' if len(trials) == 1 else 'jobs'}, {tokens:,} tokens",
-            prices.training_usd(tokens, details.parameter_count if details else None),
-            len(trials) * speed.job_overhead_s + tokens / speed.training_tokens_per_s,
+            total(jobs).usd,
+            total(jobs).seconds,
             TRAINING_SPREAD,
         ),
         CostLine.spread(
             SAMPLING,
             f"{n_models} models × {data.n_held_out} prompts, at most {answer_tokens:,} tokens",
-            prices.accelerator_usd((sampling_s + SCALE_DOWN_S) / 3600, *accelerator),
+            prices.accelerator_usd((sampling_s + n_starts * SCALE_DOWN_S) / 3600, *accelerator),
             sampling_s,
             TIME_SPREAD,
         ),
@@ -179,14 +204,26 @@ def cost_lines(
     ]
 
 
-def plan_warnings(request: PreferenceRequest, data: DataSize, prices: PriceBook) -> list[str]:
+def evaluation_starts(n_bases: int, data: DataSize) -> int:
+    """How often a deployment to evaluate on is started, at most.
+
+    With several bases each is taken down after its batch; the winner's and the opponent's come up again to confirm.
+    """
+    return 1 if n_bases == 1 else n_bases + (2 if data.n_confirmation else 0)
+
+
+def plan_warnings(request: PreferenceRequest, bases: Sequence[PlannedBase], prices: PriceBook) -> list[str]:
     """What a careful reader would want to be told before saying yes."""
     warnings = []
-    if not data.exact:
-        warnings.append("Token counts are estimates: the base model's tokenizer is not at hand.")
-    if data.n_over_context:
+    data = bases[0].data
+    if estimated := [base for base in bases if not base.data.exact]:
+        whose = "the base model's tokenizer is" if len(bases) == 1 else f"the tokenizers of {_names(estimated)} are"
+        warnings.append(f"Token counts are estimates: {whose} not at hand.")
+    if over := [base for base in bases if base.data.n_over_context]:
+        where = "" if len(bases) == 1 else f" for {_names(over)}"
+        most = max(base.data.n_over_context for base in over)
         warnings.append(
-            f"{data.n_over_context} training rows are longer than {request.sweep.max_context_length} tokens: "
+            f"{most} training rows are longer than {request.sweep.max_context_length} tokens{where}: "
             "the platform may cut them or refuse the jobs. Raise the context length, or leave them out."
         )
     if not data.n_confirmation:
@@ -221,30 +258,31 @@ def budget_warnings(plan: Plan) -> list[str]:
 def plan_markdown(plan: Plan) -> str:
     """The page that is approved: the gate's form shows it, plan.md keeps it."""
     sums = total(plan.lines)
-    model = plan.base_model
     held_out = f"{plan.data.n_held_out} held-out prompts"
     if plan.data.n_confirmation:
         held_out += f" ({plan.data.n_selection} choose, {plan.data.n_confirmation} confirm)"
     width = "unknown" if plan.half_width is None else f"± {100 * plan.half_width:.0f} points"
     return "\n".join(
         [
-            f"# Plan: tune {model.display_name or model.name} by {' and '.join(plan.request.methods)}",
+            f"# Plan: tune {_title(plan)} by {' and '.join(plan.request.methods)}",
             "",
             f"**{usd_text(sums.usd_low)} – {usd_text(sums.usd)} – {usd_text(sums.usd_high)} USD** "
             f"(low – expected – high), about {duration_text(plan.wall_s)}. {plan.spent.text()}",
             "",
             f"- Session `{plan.session}` on platform `{plan.platform}`",
-            f"- Base model `{model.name}`",
+            *bases_text(plan),
             f"- Data: {plan.data.n_train} training pairs, {held_out}",
             *(f"  - {note}" for note in plan.data.notes),
             f"- Evaluator `{plan.evaluator.name}`, {plan.evaluator.entry_point}, "
             f"sha256 `{plan.evaluator.sha256[:12]}`, {plan.evaluator.sandbox}",
             f"- Expected 95 % interval of the headline win rate: {width}",
             "",
-            "| trial | method | learning rate | strength | LoRA rank | epochs |",
-            "| --- | --- | ---: | --- | ---: | ---: |",
+            *bases_table(plan),
+            "| trial | base model | method | learning rate | strength | LoRA rank | epochs |",
+            "| --- | --- | --- | ---: | --- | ---: | ---: |",
             *(
-                f"| {t.name} | {t.method} | {t.learning_rate:g} | {t.strength} | {t.lora_rank} | {t.epochs} |"
+                f"| {t.name} | {resource_id(t.base_model)} | {t.method} | {t.learning_rate:g} | {t.strength} "
+                f"| {t.lora_rank} | {t.epochs} |"
                 for t in plan.trials
             ),
             "",
@@ -262,6 +300,46 @@ def plan_markdown(plan: Plan) -> str:
     )
 
 
+def _title(plan: Plan) -> str:
+    return plan.bases[0].label if len(plan.bases) == 1 else f"{len(plan.bases)} base models"
+
+
+def _names(bases: Sequence[PlannedBase]) -> str:
+    return ", ".join(resource_id(base.model.name) for base in bases)
+
+
+def bases_text(plan: Plan) -> list[str]:
+    """Which base models, and whom their candidates play: lines of a list."""
+    if len(plan.bases) == 1:
+        return [f"- Base model `{plan.bases[0].model.name}`"]
+    opponent = next(base for base in plan.bases if base.name == plan.opponent)
+    chosen = "" if plan.request.base_models else ", since the request names none: a sweep over the catalogue's"
+    return [
+        f"- {len(plan.bases)} base models{chosen}: "
+        + ", ".join(f"{base.name} `{base.model.name}`" for base in plan.bases),
+        f"- All play one opponent, {opponent.name} ({opponent.label}, the largest), untouched; "
+        "the win rate against its own base stands beside.",
+    ]
+
+
+def bases_table(plan: Plan) -> list[str]:
+    """Training by base model, where there are several: their tokenizers and prices differ."""
+    if len(plan.bases) == 1:
+        return []
+    rows = [
+        "| base | model | jobs | training tokens | low, USD | expected, USD | high, USD |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for base in plan.bases:
+        trials = [trial for trial in plan.trials if plan.base_of(trial) == base]
+        sums = total([_job_line(base, trial, plan.prices) for trial in trials])
+        tokens = sum(_job_tokens(base, trial) for trial in trials)
+        amounts = " | ".join(usd_text(x) for x in (sums.usd_low, sums.usd, sums.usd_high))
+        about = "" if base.data.exact else "about "
+        rows.append(f"| {base.name} | {resource_id(base.model.name)} | {len(trials)} | {about}{tokens:,} | {amounts} |")
+    return [*rows, ""]
+
+
 def _budget_text(plan: Plan) -> str:
     budget = plan.request.budget_usd
     return "" if budget is None else f"Budget: {usd_text(budget)} USD. "
@@ -274,14 +352,21 @@ def _cost_row(line: CostLine) -> str:
 
 def trial_line(plan: Plan, trial: Trial) -> CostLine:
     """One trial's share of the training line."""
-    data, details = plan.data, plan.base_model.base_model_details
+    return _job_line(plan.base_of(trial), trial, plan.prices)
+
+
+def _job_tokens(base: PlannedBase, trial: Trial) -> int:
+    data = base.data
     sizes = (data.train_prompt_tokens, data.train_chosen_tokens, data.train_rejected_tokens)
-    tokens = training_tokens(*sizes, trial.epochs)
-    speed = plan.prices.throughput
+    return training_tokens(*sizes, trial.epochs)
+
+
+def _job_line(base: PlannedBase, trial: Trial, prices: PriceBook) -> CostLine:
+    tokens, speed = _job_tokens(base, trial), prices.throughput
     return CostLine.spread(
         TRAINING,
         f"{trial.job_id}, {tokens:,} tokens",
-        plan.prices.training_usd(tokens, details.parameter_count if details else None),
+        prices.training_usd(tokens, base.n_parameters),
         speed.job_overhead_s + tokens / speed.training_tokens_per_s,
         TRAINING_SPREAD,
     )

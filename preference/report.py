@@ -8,7 +8,7 @@ from preference.advice import worth_trying
 from preference.approval import approval_text
 from preference.comparison import Comparison, comparison_markdown, headline_text
 from preference.cost import CostLine, duration_text, total, usd_text
-from preference.plan import FIRST_HOUR, Plan
+from preference.plan import FIRST_HOUR, Plan, bases_text
 from preference.session import Outcome, SessionRecord
 from preference.trials import Trial
 
@@ -285,8 +285,8 @@ def _provenance(facts: ReportFacts) -> str:
     plan = facts.plan
     if plan is not None:
         lines += [
-            f"- Base model `{plan.base_model.name}` on platform `{plan.platform}`; "
-            f"prices: {plan.prices.name}, {plan.prices.as_of}",
+            *bases_text(plan),
+            f"- Platform `{plan.platform}`; prices: {plan.prices.name}, {plan.prices.as_of}",
             f"- {plan.data.n_train} training pairs, {plan.data.n_held_out} held-out prompts, none on both sides",
             *(f"  - {note}" for note in plan.data.notes),
             f"- Evaluator `{plan.evaluator.name}` ({plan.evaluator.entry_point}), sha256 `{plan.evaluator.sha256}`, "

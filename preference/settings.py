@@ -128,10 +128,11 @@ class PreferenceRequest(BaseModel):
         min_length=1,
         json_schema_extra={"position": 0},
     )
-    base_model: str = Field(
-        title="Base model",
-        description="The model to tune: its ID, full name or display name.",
-        min_length=1,
+    base_models: list[str] = Field(
+        [],
+        title="Base models",
+        description="What to tune: each by ID, full name or display name. With several, every combination of the "
+        "sweep is tried on each. Empty: a sweep over models that the platform can tune, one trial each.",
         json_schema_extra={"position": 1},
     )
     evaluator: str = Field(
@@ -222,15 +223,27 @@ class PreferenceRequest(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _method_or_methods(cls, given: Any) -> Any:
-        """`method: X` is what people write for a list of one."""
-        if not isinstance(given, dict) or "method" not in given:
+    def _one_or_many(cls, given: Any) -> Any:
+        """`method: X` and `base_model: Y` are what people write for a list of one."""
+        if not isinstance(given, dict):
             return given
-        if "methods" in given:
-            raise ValueError("give method or methods, not both")
-        return {**{k: v for k, v in given.items() if k != "method"}, "methods": [given["method"]]}
+        for one, many in (("method", "methods"), ("base_model", "base_models")):
+            if one not in given:
+                continue
+            if many in given:
+                raise ValueError(f"give {one} or {many}, not both")
+            given = {**{k: v for k, v in given.items() if k != one}, many: [given[one]]}
+        return given
 
-    @field_validator("dataset", "base_model", "evaluator", "held_out", "platform", mode="after")
+    @field_validator("base_models", mode="after")
+    @classmethod
+    def _named_base_models(cls, names: list[str]) -> list[str]:
+        stripped = [name.strip() for name in names]
+        if "" in stripped:
+            raise ValueError("a base model without a name: name it, or leave base_models out for a model sweep")
+        return list(dict.fromkeys(stripped))
+
+    @field_validator("dataset", "evaluator", "held_out", "platform", mode="after")
     @classmethod
     def _no_outer_blanks(cls, text: str) -> str:
         return text.strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from enum import IntEnum
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -44,6 +45,7 @@ class Trial(BaseModel):
     batch_size: int
     max_context_length: int
     base_model: str  # full name
+    base_label: str = ""  # names it in the label, where there are several
     job_id: str  # chosen before the job is asked for; the tuned model bears it, too
 
     @property
@@ -52,7 +54,8 @@ class Trial(BaseModel):
 
     @property
     def label(self) -> str:
-        return f"{self.method} lr {self.learning_rate:g}, {self.strength}, rank {self.lora_rank}, {self.epochs} ep."
+        settings = f"{self.method} lr {self.learning_rate:g}, {self.strength}, rank {self.lora_rank}, {self.epochs} ep."
+        return f"{self.base_label}: {settings}" if self.base_label else settings
 
     def job_spec(self, dataset: str) -> wire.DpoJob:
         """The job to create; dataset is a full name."""
@@ -82,17 +85,36 @@ def is_explicit(request: PreferenceRequest) -> bool:
     return bool(grid.learning_rates or grid.betas or grid.orpo_lambdas or grid.lora_ranks or grid.epochs)
 
 
-def grid_trials(session: str, request: PreferenceRequest, base: wire.Model) -> list[Trial]:
-    """The product over methods, learning rates, beta or lambda, ranks and epochs, in that order.
+class Breadth(IntEnum):
+    """How many values a setting has that the request does not name."""
 
-    What decides most varies slowest. Without a grid the defaults of the base's size are swept; in an explicit one a
-    setting that is not named has one value, its size's middle one.
+    MIDDLE = 0  # one each
+    RATES = 1  # the learning rates of its size
+    WIDE = 2  # learning rates and betas
+
+
+def breadth(request: PreferenceRequest, n_bases: int) -> Breadth:
+    """An explicit grid is taken as it is. One base is swept; of several named ones the learning rates are, since
+    those differ most between models; a model sweep first finds the base, with one trial each.
     """
-    combinations: list[tuple[Method, float, float, int, int]] = []
-    for method in _distinct(request.methods):
-        combinations += itertools.product(
-            [method], *_values(request.sweep, base, method, wide=not is_explicit(request))
-        )
+    if is_explicit(request):
+        return Breadth.MIDDLE
+    if n_bases == 1:
+        return Breadth.WIDE
+    return Breadth.RATES if request.base_models else Breadth.MIDDLE
+
+
+def grid_trials(session: str, request: PreferenceRequest, bases: Sequence[wire.Model]) -> list[Trial]:
+    """The product over bases, methods, learning rates, beta or lambda, ranks and epochs, in that order.
+
+    What decides most varies slowest. Without a grid the defaults of the base's size are swept (see `breadth`); in an
+    explicit one a setting that is not named has one value, its size's middle one.
+    """
+    combinations: list[tuple[wire.Model, Method, float, float, int, int]] = []
+    wide = breadth(request, len(bases))
+    for base in bases:
+        for method in _distinct(request.methods):
+            combinations += itertools.product([base], [method], *_values(request.sweep, base, method, wide))
     return [
         Trial(
             name=f"t{n}",
@@ -105,21 +127,22 @@ def grid_trials(session: str, request: PreferenceRequest, base: wire.Model) -> l
             batch_size=request.sweep.batch_size,
             max_context_length=request.sweep.max_context_length,
             base_model=base.name,
+            base_label=wire.resource_id(base.name) if len(bases) > 1 else "",
             job_id=resource(session, f"t{n}"),
         )
-        for n, (method, rate, strength, rank, epochs) in enumerate(combinations, start=1)
+        for n, (base, method, rate, strength, rank, epochs) in enumerate(combinations, start=1)
     ]
 
 
 def _values(
-    grid: Grid, base: wire.Model, method: Method, *, wide: bool
+    grid: Grid, base: wire.Model, method: Method, wide: Breadth
 ) -> tuple[Sequence[float], Sequence[float], Sequence[int], Sequence[int]]:
     """Learning rates, betas or lambdas, ranks and epochs for one method."""
     given, strengths = (grid.betas, _BETAS) if method is Method.DPO else (grid.orpo_lambdas, _LAMBDAS)
     rates = default_rates(base.base_model_details.parameter_count if base.base_model_details else None)
     return (
-        _distinct(grid.learning_rates) or (rates if wide else rates[1:2]),
-        _distinct(given) or (strengths if wide else strengths[:1]),
+        _distinct(grid.learning_rates) or (rates if wide >= Breadth.RATES else rates[1:2]),
+        _distinct(given) or (strengths if wide is Breadth.WIDE else strengths[:1]),
         _distinct(grid.lora_ranks) or _RANKS,
         _distinct(grid.epochs) or _EPOCHS,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from blocks.evaluators import EvaluatorSource
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
 from preference import splits
-from preference.comparison import BASE, Answers, Comparison, Contestant, compare_halves
-from preference.settings import PreferenceRequest
+from preference.comparison import Answers, Comparison, Contestant, ScoredAnswer, compare_halves
+from preference.plan import SAMPLING, Plan
 from preference.splits import HeldOutPrompt, read_prompts
-from preference.wire import Model
 from tasks.evaluation import answer_prompts, score_answers
+from tasks.progress import timed
+from tasks.serving import EvaluationServing
 from tasks.training import TrainedTrial
 
 
@@ -24,18 +25,25 @@ class AllTrialsFailed(RuntimeError):
     """There is nothing to compare; the message has each trial's reason."""
 
 
-def contestants_of(base_model: Model, trained: Sequence[TrainedTrial]) -> list[Contestant]:
-    """The base first, then every trial that has a model. Raises AllTrialsFailed."""
+def contestants_of(plan: Plan, trained: Sequence[TrainedTrial]) -> list[Contestant]:
+    """The bases first, then every trial that has a model. Raises AllTrialsFailed."""
     tuned = [
-        Contestant(name=result.trial.name, label=result.trial.label, model=result.model)
+        Contestant(
+            name=result.trial.name,
+            label=result.trial.label,
+            model=result.model,
+            base=plan.base_of(result.trial).name,
+        )
         for result in trained
         if result.model is not None
     ]
     if not tuned:
         reasons = "\n".join(f"- {result.trial.name}: {result.message}" for result in trained)
         raise AllTrialsFailed(f"none of the {len(trained)} trials has a model:\n{reasons}")
-    label = base_model.display_name or base_model.name
-    return [Contestant(name=BASE, label=f"{label}, untouched", model=base_model.name), *tuned]
+    bases = [
+        Contestant(name=b.name, label=f"{b.label}, untouched", model=b.model.name, base=b.name) for b in plan.bases
+    ]
+    return [*bases, *tuned]
 
 
 def held_out_halves(split: splits.Split) -> tuple[list[HeldOutPrompt], list[HeldOutPrompt]]:
@@ -51,30 +59,54 @@ class Judge:
 
     platform: FireworksPlatform
     workspace: Workspace
-    addresses: Mapping[str, str]
-    request: PreferenceRequest
+    serving: EvaluationServing
+    plan: Plan
     source: EvaluatorSource
     environment: Path | None
 
     def score(self, contestants: Sequence[Contestant], prompts: Sequence[HeldOutPrompt], part: str) -> Answers:
-        """Answers with scores by contestant, side by side; part names the half in the folder."""
-        answers = answer_prompts.map(
+        """Answers with scores by contestant; part names the half in the folder.
+
+        Base by base, those of one base side by side.
+        """
+        found: dict[str, list[ScoredAnswer]] = {}
+        for base in dict.fromkeys(c.base for c in contestants):
+            own = [c for c in contestants if c.base == base]
+            with timed(self.workspace, SAMPLING):
+                answers = self._answers(own, prompts)
+            if len(self.plan.bases) > 1:
+                self.serving.release(base, own)
+            found |= self._scores(own, answers, prompts, part)
+        return found
+
+    def _answers(
+        self, contestants: Sequence[Contestant], prompts: Sequence[HeldOutPrompt]
+    ) -> Sequence[list[ScoredAnswer]]:
+        return answer_prompts.map(
             unmapped(self.platform),
             unmapped(self.workspace),
             list(contestants),
-            unmapped(self.addresses),
+            unmapped(self.serving.addresses(contestants)),
             unmapped(prompts),
-            unmapped(self.request.sampling),
-        )
+            unmapped(self.plan.request.sampling),
+        ).result()
+
+    def _scores(
+        self,
+        contestants: Sequence[Contestant],
+        answers: Sequence[list[ScoredAnswer]],
+        prompts: Sequence[HeldOutPrompt],
+        part: str,
+    ) -> dict[str, list[ScoredAnswer]]:
         scored = score_answers.map(
             unmapped(self.workspace),
             list(contestants),
-            answers,
+            list(answers),
             unmapped(prompts),
             unmapped(self.source),
             unmapped(self.environment),
             part=part,
-            unsandboxed=self.request.unsandboxed_evaluator,
+            unsandboxed=self.plan.request.unsandboxed_evaluator,
         ).result()
         return {c.name: found for c, found in zip(contestants, scored, strict=True)}
 
@@ -90,4 +122,5 @@ class Judge:
             contestants,
             lambda measured, part: self.score(measured, halves[part], part),
             has_confirmation=bool(confirmation),
+            opponent=self.plan.opponent,
         )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
 from prefect import task
@@ -13,12 +11,11 @@ from pydantic import BaseModel
 
 from blocks.answers import answer_texts
 from blocks.client import FireworksClient
-from blocks.client_serving import evaluation_deployment
 from blocks.errors import PlatformError
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
-from preference.comparison import BASE, Contestant
-from preference.plan import FIRST_HOUR, SAMPLING, Plan
+from preference.comparison import Contestant
+from preference.plan import FIRST_HOUR, Plan
 from preference.session import resource
 from preference.wire import Deployment
 from tasks import spending
@@ -36,45 +33,12 @@ class Endpoint(BaseModel):
     answer: str
 
 
-@contextmanager
-def evaluation_serving(
-    platform: FireworksPlatform, workspace: Workspace, contestants: Sequence[Contestant], plan: Plan
-) -> Iterator[Mapping[str, str]]:
-    """One deployment of the base with the candidates' adapters on it: addresses by contestant.
-
-    Its ID is chosen by session and written down first, so that whatever dies, it is found again and taken down.
-    """
-    deployment_id, serving = resource(workspace.session, "eval"), plan.request.serving
-    base = next(c for c in contestants if c.name == BASE)
-    spec = evaluation_deployment(
-        base.model,
-        enable_addons=len(contestants) > 1,
-        accelerator_type=serving.accelerator_type,
-        accelerator_count=serving.accelerator_count,
-        display_name=deployment_id,
-    )
-    spending.begin_evaluation(workspace, plan, deployment_id)
-    with platform.get_client(workspace.session) as client, ExitStack() as stack:
-        try:
-            stack.enter_context(timed(workspace, SAMPLING))
-            say(workspace, "evaluate", f"starting deployment {deployment_id}")
-            deployment = client.ensure_deployment(deployment_id, spec)
-            for contestant in contestants:
-                if contestant.name != BASE:
-                    load_id = resource(workspace.session, f"eval-{contestant.name}")
-                    client.ensure_deployed_model(load_id, contestant.model, deployment.name)
-            timeout_s = serving.ready_timeout_minutes * 60
-            yield {
-                c.name: client.wait_until_serving(c.model, deployment.name, timeout_s=timeout_s) for c in contestants
-            }
-        finally:
-            take_down_evaluation(client, workspace)
-
-
-def take_down_evaluation(client: FireworksClient, workspace: Workspace) -> bool:
-    """Delete the evaluation's deployments, if there are any; False, and said, where one may still cost."""
+def take_down_evaluation(client: FireworksClient, workspace: Workspace, only: str | None = None) -> bool:
+    """Delete the evaluation's deployments, or only one; False, and said, where one may still cost."""
     gone = True
     for span in spending.evaluation_spans(workspace):
+        if only not in (None, span.deployment):
+            continue
         try:
             for loaded in client.list_deployed_models():
                 if loaded.deployment.endswith(f"/{span.deployment}"):

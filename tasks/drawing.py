@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 
 from blocks.workspace import Workspace
-from preference.comparison import BASE, Comparison, ScoredAnswer
+from preference.comparison import Comparison, ScoredAnswer
 from preference.figures import lengths_figure, training_curves_figure, win_rates_figure
 from preference.plan import Plan
 from tasks.training import TrainedTrial
@@ -65,6 +65,6 @@ def headline_answers(
     part = "confirmation" if comparison.headline.confirmed else "selection"
     base, tuned = (
         [ScoredAnswer.model_validate(line) for line in workspace.lines(f"verdicts/{part}-{name}.jsonl")]
-        for name in (BASE, comparison.headline.candidate)
+        for name in (comparison.base.contestant.name, comparison.headline.candidate)
     )
     return (base, tuned) if base and len(base) == len(tuned) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import task
@@ -9,16 +10,17 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel
 
 from blocks.client import FireworksClient
-from blocks.errors import PlatformError
+from blocks.client_models import FIREWORKS, is_tunable
+from blocks.errors import Ambiguous, NotFound, NotTunable, PlatformError
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace, prefworks_home
 from preference import formats, splits
-from preference.plan import DataSize
+from preference.bases import DataSize, PlannedBase, named_bases
 from preference.profile import profile
 from preference.session import resource
 from preference.settings import PreferenceRequest
 from preference.tokens import ExactCounter, TokenizerMissing, counter_for
-from preference.wire import Model
+from preference.wire import Model, resource_id
 from tasks.progress import say
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -31,13 +33,50 @@ class Staged(BaseModel):
     intake: formats.Intake
 
 
-@task(task_run_name="resolve-{name}")  # the client tries again by itself where that helps
-def resolve_base_model(platform: FireworksPlatform, name: str) -> Model:
-    """The base model that was meant, if it can be tuned on preferences. Raises NotFound or NotTunable."""
+class BaseModelsRefused(ValueError):
+    """Some of the base models cannot be tuned here; the message says which, why, and the nearest that can."""
+
+
+@task  # the client tries again by itself where that helps
+def resolve_base_models(
+    platform: FireworksPlatform, workspace: Workspace, names: Sequence[str], curated: Sequence[str]
+) -> list[Model]:
+    """The base models that were meant, in that order; without names those of the catalogue that can be tuned now.
+
+    curated: IDs for a model sweep; empty: all that the platform lists as tunable. Raises BaseModelsRefused with every
+    fault at once: a base that cannot be tuned is never left out silently.
+    """
     with platform.get_client() as client:
-        model = client.resolve_model(name)
-        client.require_tunable(model)
-        return model
+        return _meant(client, names) if names else _catalogue(client, workspace, curated)
+
+
+def _meant(client: FireworksClient, names: Sequence[str]) -> list[Model]:
+    found: dict[str, Model] = {}
+    faults = []
+    for name in names:
+        try:
+            model = client.resolve_model(name)
+            client.require_tunable(model)
+        except (NotFound, NotTunable, Ambiguous) as error:
+            faults.append(str(error))
+        else:
+            found[model.name] = model
+    if faults:
+        raise BaseModelsRefused("\n".join(faults))
+    return list(found.values())
+
+
+def _catalogue(client: FireworksClient, workspace: Workspace, curated: Sequence[str]) -> list[Model]:
+    tunable = {resource_id(m.name): m for m in client.list_models(FIREWORKS) if is_tunable(m)}
+    found = [tunable[i] for i in curated if i in tunable] if curated else list(tunable.values())
+    if gone := [i for i in curated if i not in tunable]:
+        say(workspace, "inspect", f"of the catalogue's base models, these cannot be tuned here: {', '.join(gone)}")
+    if not found:
+        which = f"none of {', '.join(curated)}" if curated else "no base model at all"
+        raise BaseModelsRefused(
+            f"a model sweep needs base models, and the platform can tune {which}: name base_models."
+        )
+    return found
 
 
 @task(task_run_name="stage-{role}", cache_policy=NO_CACHE)  # not retried: bad data stays bad
@@ -134,10 +173,26 @@ def measure_data(
     platform: FireworksPlatform,
     workspace: Workspace,
     request: PreferenceRequest,
+    base_models: Sequence[Model],
+    split: splits.Split,
+) -> list[PlannedBase]:
+    """Token statistics of both sides, by each base model's own tokenizer where the platform hands it out."""
+    sizes = [
+        _measure(platform, workspace, request, base, split, "" if n == 0 else f"-{resource_id(base.name)}")
+        for n, base in enumerate(base_models)
+    ]
+    return named_bases(base_models, sizes)
+
+
+def _measure(
+    platform: FireworksPlatform,
+    workspace: Workspace,
+    request: PreferenceRequest,
     base_model: Model,
     split: splits.Split,
+    suffix: str,
 ) -> DataSize:
-    """Token statistics of both sides, by the base model's own tokenizer where the platform hands it out."""
+    """One base's; its whole profile goes to the folder."""
     counter = counter_for(tokenizer_folder(platform, workspace, base_model))
     limits = {"training": request.sweep.max_context_length}
     cache = prefworks_home() / "token-counts"
@@ -154,7 +209,7 @@ def measure_data(
     )
     held_out = profile(split.held_out, counter, intake=intakes[1], context_lengths=limits, cache=cache)
     workspace.write(
-        "dataset/profile.json",
+        f"dataset/profile{suffix}.json",
         {"train": train.to_json(), "held_out": held_out.to_json(), "split": split.model_dump(mode="json")},
     )
     selection, confirmation = splits.halves(split.held_out)
@@ -177,7 +232,7 @@ def measure_data(
 
 def tokenizer_folder(platform: FireworksPlatform, workspace: Workspace, base_model: Model) -> Path | None:
     """The base model's tokenizer and chat template, fetched once; None where the platform keeps them."""
-    folder = workspace.directory("dataset", "tokenizer")
+    folder = workspace.directory("dataset", "tokenizer", resource_id(base_model.name))
     wanted = [name for name in TOKENIZER_FILES if not (folder / name).exists()]
     try:
         with platform.get_client() as client:

@@ -12,10 +12,11 @@ from prefect.context import FlowRunContext
 
 from blocks.journal import Journal
 from blocks.workspace import Workspace
-from preference.comparison import Comparison
+from preference.bases import PlannedBase
+from preference.comparison import Comparison, Standing
 from preference.cost import CostLine
 from preference.health import training_health
-from preference.plan import TRAINING, DataSize, Plan, actual_lines, plan_markdown
+from preference.plan import TRAINING, Plan, actual_lines, plan_markdown
 from preference.report import EndpointFacts, ReportFacts, TrialFacts, Usage, final_report
 from preference.session import SessionRecord
 from tasks.deployment import Endpoint
@@ -28,9 +29,15 @@ from tasks.training import TrainedTrial
 PACKAGES = ("prefworks", "prefect", "httpx", "pydantic", "pandas")
 
 
-def publish_profile(workspace: Workspace, size: DataSize) -> None:
+def publish_profile(workspace: Workspace, bases: Sequence[PlannedBase]) -> None:
+    """The training rows' statistics, in the tokens of each base."""
+    size, several = bases[0].data, len(bases) > 1
     create_table_artifact(
-        table=size.train_profile,
+        table=[
+            {**({"base model": base.model.name} if several else {}), **row}
+            for base in bases
+            for row in base.data.train_profile
+        ],
         key="dataset-profile",
         description=f"Session {workspace.session}: {size.n_train} training pairs, {size.n_held_out} held-out prompts",
     )
@@ -60,17 +67,22 @@ def publish_comparison(workspace: Workspace, comparison: Comparison) -> None:
                 "candidate": s.contestant.name,
                 "settings": s.contestant.label,
                 "score": s.score.text(),
-                "against base": s.difference.text(signed=True) if s.difference else "",
+                "against opponent": s.difference.text(signed=True) if s.difference else "",
                 "win rate, %": s.win_rate.text(scale=100, digits=0) if s.win_rate else "",
+                **({"win rate against its own base, %": _own(s)} if comparison.bases else {}),
                 "words": None if s.mean_words is None else round(s.mean_words, 1),
                 "not scored": s.n_failed,
                 "flags": "; ".join(s.flags),
             }
-            for s in [*comparison.candidates, comparison.base]
+            for s in [*comparison.candidates, *comparison.bases, comparison.base]
         ],
         key="comparison",
         description=f"Session {workspace.session}: {comparison.n_selection} held-out prompts, 95 % intervals",
     )
+
+
+def _own(standing: Standing) -> str:
+    return standing.own_base.text(scale=100, digits=0) if standing.own_base else ""
 
 
 def publish_endpoint(workspace: Workspace, endpoint: Endpoint) -> None:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from blocks.journal import Journal, answer_key
 from blocks.workspace import Workspace
-from preference.comparison import BASE, Comparison, Contestant, ScoredAnswer, compare_halves
+from preference.comparison import Comparison, Contestant, ScoredAnswer, compare_halves
 from preference.report import final_report
 from preference.session import SessionRecord
 from preference.splits import HeldOutPrompt, halves, read_prompts
@@ -60,7 +60,7 @@ def _compare_again(workspace: Workspace, record: SessionRecord, kept: Comparison
     prompts = {prompt.prompt_id: prompt for prompt in read_prompts(file)}
     selection, confirmation = halves(file)
     ids = {"selection": selection, "confirmation": confirmation}
-    contestants = sorted((s.contestant for s in [kept.base, *kept.candidates]), key=lambda c: c.name != BASE)
+    contestants = [s.contestant for s in [kept.base, *kept.bases, *kept.candidates]]
     parameters = sampling_parameters(record.request.sampling)
     found: list[str] = []
 
@@ -76,6 +76,7 @@ def _compare_again(workspace: Workspace, record: SessionRecord, kept: Comparison
         contestants,
         lambda measured, part: {c.name: read(c, part) for c in measured},
         has_confirmation=bool(confirmation),
+        opponent=kept.base.contestant.name,
     )
     return found, again
 

@@ -1,13 +1,13 @@
 import pytest
 from pydantic import ValidationError
 
+from preference.bases import DataSize, named_bases
 from preference.cost import PriceBook, load_price_book, total, training_tokens, usd_text
 from preference.ledger import Entry, Kind, Ledger
 from preference.plan import (
     FIRST_HOUR,
     SAMPLING,
     TRAINING,
-    DataSize,
     EvaluatorSummary,
     actual_lines,
     draft_plan,
@@ -56,12 +56,12 @@ def evaluator() -> EvaluatorSummary:
 
 def plan(prices: PriceBook | None = None, model: Model | None = None, data: DataSize | None = None, **fields):
     prices = prices or load_price_book("fireworks")
-    return draft_plan(SESSION, request(**fields), model or base(), data or size(), evaluator(), prices)
+    return draft_plan(SESSION, request(**fields), named_bases([model or base()], [data or size()]), evaluator(), prices)
 
 
 def test_the_grid_is_a_product_in_a_stable_order_with_ids_chosen_beforehand():
     sweep = {"learning_rates": [1e-5, 2e-5], "betas": [0.1, 0.3], "lora_ranks": [8]}
-    trials = grid_trials(SESSION, request(sweep=sweep), base())
+    trials = grid_trials(SESSION, request(sweep=sweep), [base()])
     assert [(t.name, t.learning_rate, t.beta) for t in trials] == [
         ("t1", 1e-5, 0.1),
         ("t2", 1e-5, 0.3),
@@ -72,16 +72,16 @@ def test_the_grid_is_a_product_in_a_stable_order_with_ids_chosen_beforehand():
 
 
 def test_a_value_given_twice_is_one_trial():
-    assert len(grid_trials(SESSION, request(sweep={"learning_rates": [1e-5, 1e-5], "betas": [0.1]}), base())) == 1
+    assert len(grid_trials(SESSION, request(sweep={"learning_rates": [1e-5, 1e-5], "betas": [0.1]}), [base()])) == 1
 
 
 def test_a_dpo_job_always_says_its_method_and_an_orpo_job_carries_lambda():
-    [dpo] = grid_trials(SESSION, request(sweep={"learning_rates": [1e-5], "betas": [0.2]}), base())
+    [dpo] = grid_trials(SESSION, request(sweep={"learning_rates": [1e-5], "betas": [0.2]}), [base()])
     body = dpo.job_spec("accounts/a/datasets/d").to_json()
     assert body["lossConfig"] == {"method": "DPO", "dpo": {"beta": 0.2}}
     assert body["trainingConfig"]["outputModel"] == dpo.job_id
     sweep = {"learning_rates": [1e-5], "orpo_lambdas": [0.5]}
-    [orpo] = grid_trials(SESSION, request(method="ORPO", sweep=sweep), base())
+    [orpo] = grid_trials(SESSION, request(method="ORPO", sweep=sweep), [base()])
     assert orpo.job_spec("d").to_json()["lossConfig"] == {"method": "ORPO", "orpo": {"lambda": 0.5}}
 
 
@@ -146,7 +146,9 @@ def test_what_did_not_take_place_has_no_actual_cost_and_what_was_not_planned_has
 def test_the_plan_says_what_was_spent_before_it():
     assert "Nothing has been spent so far." in plan_markdown(plan())
     spent = Ledger.of([entry(Kind.SETTLED, "j1", 1.25)]).spent()
-    made = draft_plan(SESSION, request(), base(), size(), evaluator(), load_price_book("fireworks"), spent)
+    made = draft_plan(
+        SESSION, request(), named_bases([base()], [size()]), evaluator(), load_price_book("fireworks"), spent
+    )
     assert "1.25 USD spent so far." in plan_markdown(made)
 
 

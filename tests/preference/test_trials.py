@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from preference.settings import PreferenceRequest
+from preference.settings import Grid, PreferenceRequest
 from preference.trials import cheapest_first, default_rates, grid_trials
 from preference.wire import BaseModelDetails, Model
 
@@ -9,9 +9,13 @@ SESSION = "1779157376-41e1"
 
 
 def trials(parameters: int | None = 8_190_000_000, **fields):
-    request = PreferenceRequest.model_validate({"dataset": "d", "base_model": "b", "evaluator": "e", **fields})
+    given = {"dataset": "d", "evaluator": "e", **fields}
+    request = PreferenceRequest.model_validate(given if "base_models" in fields else {**given, "base_model": "b"})
     details = None if parameters is None else BaseModelDetails(parameter_count=parameters)
-    return grid_trials(SESSION, request, Model(name="accounts/fireworks/models/b", base_model_details=details))
+    names = request.base_models or ["b"]
+    return grid_trials(
+        SESSION, request, [Model(name=f"accounts/fireworks/models/{n}", base_model_details=details) for n in names]
+    )
 
 
 def test_without_a_grid_the_learning_rate_and_beta_are_swept_by_the_size_of_the_base():
@@ -78,3 +82,43 @@ def test_a_strength_that_does_not_fit_the_loss_is_refused(fields, message):
 def test_short_trials_are_submitted_before_long_ones_and_keep_their_names():
     swept = trials(sweep={"learning_rates": [1e-5, 2e-5], "epochs": [3, 1]})
     assert [(t.name, t.epochs) for t in cheapest_first(swept)] == [("t2", 1), ("t4", 1), ("t1", 3), ("t3", 3)]
+
+
+def test_several_bases_are_a_product_in_the_order_given_and_each_has_the_rates_of_its_size():
+    """ "Sweep A and B with beta 0.1 and 0.3"."""
+    found = trials(base_models=["b", "a"], sweep={"betas": [0.1, 0.3], "lora_ranks": [8, 16]})
+    assert [(t.name, t.base_label, t.beta, t.lora_rank) for t in found] == [
+        (f"t{n}", base, beta, rank)
+        for n, (base, beta, rank) in enumerate(
+            [(base, beta, rank) for base in "ba" for beta in (0.1, 0.3) for rank in (8, 16)], start=1
+        )
+    ]
+    assert found[0].label == "b: DPO lr 1e-05, beta 0.1, rank 8, 1 ep."
+    request = PreferenceRequest(dataset="d", evaluator="e", base_models=["small", "large"])
+    sizes = {"small": 135_000_000, "large": 77_300_000_000}
+    models = [Model(name=n, base_model_details=BaseModelDetails(parameter_count=s)) for n, s in sizes.items()]
+    assert [(t.base_model, t.learning_rate, t.beta) for t in grid_trials(SESSION, request, models)] == [
+        *(("small", rate, 0.1) for rate in (2.5e-4, 5e-4, 1e-3)),
+        *(("large", rate, 0.1) for rate in (2e-6, 5e-6, 1e-5)),
+    ]
+
+
+def test_a_model_sweep_has_one_trial_a_base_and_goes_to_its_settings_where_there_is_but_one():
+    request = PreferenceRequest(dataset="d", evaluator="e")
+    models = [Model(name=n, base_model_details=BaseModelDetails(parameter_count=8_000_000_000)) for n in "abc"]
+    assert [(t.base_model, t.learning_rate, t.beta) for t in grid_trials(SESSION, request, models)] == [
+        (name, 1e-5, 0.1) for name in "abc"
+    ]
+    assert len(grid_trials(SESSION, request, models[:1])) == 6
+    with_grid = request.model_copy(update={"sweep": Grid(betas=[0.1, 0.3])})
+    assert len(grid_trials(SESSION, with_grid, models)) == 6
+
+
+def test_a_base_model_may_be_written_as_such_but_not_twice_and_not_without_a_name():
+    assert PreferenceRequest.model_validate({"dataset": "d", "evaluator": "e", "base_model": " b "}).base_models == [
+        "b"
+    ]
+    with pytest.raises(ValidationError, match="give base_model or base_models, not both"):
+        trials(base_model="a", base_models=["b"])
+    with pytest.raises(ValidationError, match="a base model without a name"):
+        trials(base_models=["a", " "])

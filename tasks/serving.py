@@ -1,0 +1,85 @@
+"""Where contestants are asked: one deployment a base, started when it is first needed, with adapters as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from blocks.client import FireworksClient
+from blocks.client_serving import evaluation_deployment
+from blocks.fireworks import FireworksPlatform
+from blocks.workspace import Workspace
+from preference.comparison import Contestant
+from preference.plan import Plan, evaluation_starts
+from preference.session import resource
+from preference.wire import Deployment
+from tasks import spending
+from tasks.deployment import take_down_evaluation
+from tasks.progress import say
+
+
+class EvaluationServing:
+    """The session's deployments to evaluate on, by base. For one thread: the flow's own."""
+
+    def __init__(self, client: FireworksClient, workspace: Workspace, plan: Plan) -> None:
+        self._client = client
+        self._workspace = workspace
+        self._plan = plan
+        self._up: dict[str, Deployment] = {}
+        self._addresses: dict[str, str] = {}
+
+    def addresses(self, contestants: Sequence[Contestant]) -> Mapping[str, str]:
+        """What to put into a request's `model`, by contestant; each has answered. Deployments are started for it."""
+        timeout_s = self._plan.request.serving.ready_timeout_minutes * 60
+        loaded: list[tuple[Contestant, str]] = []
+        for contestant in contestants:
+            if contestant.name in self._addresses:
+                continue
+            deployment = self._deployment(contestant.base)
+            if not contestant.is_base:
+                load_id = resource(self._workspace.session, f"eval-{contestant.name}")
+                self._client.ensure_deployed_model(load_id, contestant.model, deployment.name)
+            loaded.append((contestant, deployment.name))
+        for contestant, on in loaded:
+            address = self._client.wait_until_serving(contestant.model, on, timeout_s=timeout_s)
+            self._addresses[contestant.name] = address
+        return {c.name: self._addresses[c.name] for c in contestants}
+
+    def release(self, base: str, contestants: Sequence[Contestant]) -> None:
+        """Take one base's deployment down, so that it does not idle; it is started again where it is asked for."""
+        if self._up.pop(base, None) is not None:
+            take_down_evaluation(self._client, self._workspace, only=self._id(base))
+        for contestant in contestants:
+            if contestant.base == base:
+                self._addresses.pop(contestant.name, None)
+
+    def _deployment(self, base: str) -> Deployment:
+        """Its ID is chosen by session and written down first, so that whatever dies, it is found and taken down."""
+        if base not in self._up:
+            serving, deployment_id = self._plan.request.serving, self._id(base)
+            spec = evaluation_deployment(
+                next(b.model.name for b in self._plan.bases if b.name == base),
+                enable_addons=True,
+                accelerator_type=serving.accelerator_type,
+                accelerator_count=serving.accelerator_count,
+                display_name=deployment_id,
+            )
+            share = 1 / evaluation_starts(len(self._plan.bases), self._plan.data)
+            spending.begin_evaluation(self._workspace, self._plan, deployment_id, share)
+            say(self._workspace, "evaluate", f"starting deployment {deployment_id}")
+            self._up[base] = self._client.ensure_deployment(deployment_id, spec)
+        return self._up[base]
+
+    def _id(self, base: str) -> str:
+        role = "eval" if len(self._plan.bases) == 1 else f"eval-{base}"
+        return resource(self._workspace.session, role)
+
+
+@contextmanager
+def evaluation_serving(platform: FireworksPlatform, workspace: Workspace, plan: Plan) -> Iterator[EvaluationServing]:
+    """Deployments to evaluate on; all of them are taken down on every way out."""
+    with platform.get_client(workspace.session) as client:
+        try:
+            yield EvaluationServing(client, workspace, plan)
+        finally:
+            take_down_evaluation(client, workspace)
