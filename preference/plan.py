@@ -18,6 +18,7 @@ from preference.cost import (
     training_tokens,
     usd_text,
 )
+from preference.estimates import EstimateError, errors_text
 from preference.ledger import Ledger, Spent
 from preference.settings import Method, PreferenceRequest
 from preference.stats import expected_half_width
@@ -62,6 +63,7 @@ class Plan(BaseModel):
     prices: PriceBook  # as they were when the plan was made
     warnings: list[str]
     spent: Spent = Spent()  # when the plan was made
+    past: list[EstimateError] = []  # of sessions on the same platform before it
 
     @property
     def data(self) -> DataSize:
@@ -293,6 +295,7 @@ def plan_markdown(plan: Plan) -> str:
             f"At most {plan.request.max_active_jobs} jobs at once. {_budget_text(plan)}"
             f"Prices: {plan.prices.name}, {plan.prices.as_of}.",
             *(f"- {text}" for text in plan.prices.assumptions),
+            *(["- Past sessions here, in the median: " + "; ".join(errors_text(plan.past)) + "."] if plan.past else []),
             *(f"- **Unknown price:** {what}" for what in plan.unknown_prices),
             *(f"- **Warning:** {text}" for text in [*budget_warnings(plan), *plan.warnings]),
             "",

@@ -15,10 +15,11 @@ from blocks.workspace import Workspace
 from preference.bases import PlannedBase
 from preference.comparison import Comparison, Standing
 from preference.cost import CostLine
+from preference.estimates import EstimateError, estimate_errors
 from preference.health import training_health
 from preference.plan import TRAINING, Plan, actual_lines, plan_markdown
 from preference.report import EndpointFacts, ReportFacts, TrialFacts, Usage, final_report
-from preference.session import SessionRecord
+from preference.session import SessionRecord, SessionState, is_session_id
 from tasks.deployment import Endpoint
 from tasks.drawing import draw, drawings, headline_answers, trained_trials, with_pictures_inside
 from tasks.evaluation import JOURNAL
@@ -26,6 +27,7 @@ from tasks.progress import TIMINGS, say
 from tasks.spending import ledger
 from tasks.training import TrainedTrial
 
+SESSIONS_REMEMBERED = 20  # whose estimates the next plan is told beside
 PACKAGES = ("prefworks", "prefect", "httpx", "pydantic", "pandas")
 
 
@@ -47,11 +49,12 @@ def publish_plan(workspace: Workspace, plan: Plan) -> Plan:
     """plan.json and plan.md in the folder, and the same as an artifact: what the gate shows stays readable.
 
     Gives the plan to go by. Where the page would differ from the one that is there only by what was spent under
-    it, that one stands, and its approval with it.
+    it or what other sessions came to meanwhile, that one stands, and its approval with it.
     """
+    plan = plan.model_copy(update={"past": past_errors(workspace, plan)})
     before = workspace.read("plan.json", Plan)
     if before is not None:
-        as_before = plan.model_copy(update={"spent": before.spent})
+        as_before = plan.model_copy(update={"spent": before.spent, "past": before.past})
         plan = as_before if plan_markdown(as_before) == plan_markdown(before) else plan
     workspace.write("plan.json", plan)
     workspace.write_text("plan.md", plan_markdown(plan))
@@ -158,6 +161,41 @@ def _actual(workspace: Workspace, plan: Plan, trained: Sequence[TrainedTrial]) -
     if begun and ended:
         seconds[TRAINING] = (max(ended) - min(begun)).total_seconds()
     return actual_lines(plan, ledger(workspace), seconds)
+
+
+def past_errors(workspace: Workspace, plan: Plan) -> list[EstimateError]:
+    """How far off the last plans were that other sessions on the same platform and prices carried out."""
+    here = workspace.folder.parent
+    names = sorted((f.name for f in here.iterdir() if is_session_id(f.name) and f.name != workspace.session), key=_age)
+    past = []
+    for name in names:
+        other = Workspace(name, here.parent)
+        try:
+            record, planned = other.read("session.json", SessionRecord), other.read("plan.json", Plan)
+            if record is None or planned is None or record.state is not SessionState.SUCCEEDED:
+                continue
+            if (planned.platform, planned.prices.name) == (plan.platform, plan.prices.name):
+                trained = [other.read(f"trials/{t.name}/result.json", TrainedTrial) for t in planned.trials]
+                past.append((_as_wall_time(planned), _actual(other, planned, [t for t in trained if t is not None])))
+        except ValueError:  # written by another version, or broken: it says nothing
+            continue
+        if len(past) == SESSIONS_REMEMBERED:
+            break
+    return estimate_errors(past)
+
+
+def _as_wall_time(plan: Plan) -> list[CostLine]:
+    """The plan's lines with training as it was expected to pass, jobs side by side, and not their sum."""
+    others_s = sum(line.seconds for line in plan.lines if line.what != TRAINING)
+    return [
+        line.model_copy(update={"seconds": plan.wall_s - others_s}) if line.what == TRAINING else line
+        for line in plan.lines
+    ]
+
+
+def _age(session: str) -> int:
+    """The newest first."""
+    return -int(session.split("-")[0])
 
 
 def _loss(line: dict[str, Any]) -> float | None:

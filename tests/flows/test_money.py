@@ -200,3 +200,11 @@ def test_continue_without_a_clear_winner_deploys_nothing_and_the_gate_said_so(
     assert state.name == "NotPromoted", state.message
     assert [gate for gate, _ in gates.pages] == ["plan", "comparison"]
     assert "*Continue* deploys nothing, since there is no clear winner" in gates.pages[1][1]
+
+
+def test_the_next_plan_says_how_far_off_the_last_one_was(local_server, make_request, answering, home, price_book):
+    unattended = {"auto_approve_up_to_usd": 100, "auto_promote": "clear_winner", "price_book": price_book}
+    run(make_request(local_server.url, session=OTHER, **unattended))
+    with answering({"plan": {"decision": "reject"}}) as gates:
+        run(make_request(local_server.url, session=SESSION, price_book=price_book))
+    assert "Past sessions here, in the median: Training cost 1 × its estimate (1 session)" in gates.pages[0][1]

@@ -57,7 +57,7 @@ def test_from_pairs_to_a_deployed_and_measured_model(local_server, make_request,
     with answering(APPROVE) as gates:
         state = run(make_request(local_server.url))
     assert (state.name, state.type) == ("Completed", "COMPLETED"), state.message
-    assert [gate for gate, _ in gates.pages] == ["plan", "comparison"]
+    assert [gate for gate, _ in gates.pages] == ["plan", "comparison", "promotion"]
     assert "Nothing has been spent so far" in gates.pages[0][1]
     assert "a clear winner" in gates.pages[1][1]
 
