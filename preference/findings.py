@@ -49,6 +49,11 @@ def find(text: str) -> set[str]:
     return {*_secrets(text), *_personal(text)}
 
 
+def secrets(text: str) -> set[str]:
+    """Kinds of secrets alone."""
+    return set(_secrets(text))
+
+
 def _secrets(text: str) -> Iterator[str]:
     text = "\n".join(line for line in text.split("\n") if _may_hold_secret(line))
     if not text:

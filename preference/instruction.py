@@ -1,0 +1,143 @@
+"""Plain English to the fields of a request, each with the words that it came from.
+
+Deterministic, and the same without a network. What was not understood is listed; two values for one field, a range, a
+decimal comma are asked about. Text never becomes code, a path to write to, or a change to what exists already.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from preference.findings import secrets
+from preference.instruction_clauses import mentions_of, words_of
+from preference.instruction_lexer import atoms
+from preference.instruction_meaning import meaning
+from preference.instruction_models import KnownModel
+from preference.instruction_parse import Item, parse
+from preference.instruction_reading import Mention, Question, Reading, Unread
+from preference.instruction_rubric import rubric_of
+from preference.instruction_scan import Atom
+from preference.instruction_settle import fit_together, name_models, settle
+
+MAX_CHARS = 8000
+_POLITE = re.compile(r"\W*(?:can|could|would|will|please|may|might|shall|how about|what about|why not)\b", re.I)
+_KEY = re.compile(
+    r"\b(?:api[ _-]?key|secret|token|password|passwd|bearer|credentials?)\b\W{0,3}(?:is\b|=|:)?\W{0,3}"
+    r"(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{16,}",
+    re.I,
+)
+
+
+class InstructionRefused(ValueError):
+    """The text cannot be taken at all; the message says why, and never repeats a key."""
+
+
+def read_instruction(text: str, catalogue: Sequence[KnownModel] = ()) -> Reading:
+    """What the text asks for. Model names that the catalogue does not know stay as written.
+
+    Raises InstructionRefused for a text that holds a key, or is longer than 8,000 characters.
+    """
+    check_text(text)
+    reading = Reading(text=text)
+    mentions: list[Mention] = []
+    rubric_at: int | None = None
+    rubric_start = 0
+    for n, sentence in enumerate(sentences(atoms(text, catalogue))):
+        words = text[sentence[0].start : sentence[-1].end]
+        if _is_question(words, sentence):
+            reading.not_understood.append(
+                Unread(words=words.strip(), why="a question; an instruction is only acted on")
+            )
+            continue
+        rubric = rubric_of(text, sentence)
+        if rubric is not None:
+            _inside(reading, text, rubric.inside)
+            sentence, rubric_at = [*rubric.before, rubric.rubric, *rubric.after], n
+            rubric_start = rubric.inside[0].start if rubric.inside else rubric.rubric.start
+            if not rubric.inside:
+                rubric_at = None  # a quotation ends where it ends
+        items, loose = parse(sentence)
+        if (
+            rubric is None
+            and rubric_at is not None
+            and rubric_at == n - 1
+            and _goes_on(items, words)
+            and (before := _rubric(mentions))
+        ):
+            end = max(a.end for a in sentence if a.kind not in ("END", "LINE"))
+            before.found.value = " ".join(text[rubric_start:end].split())
+            before.words = " ".join(text[before.start : end].split())
+            rubric_at = n
+            continue
+        mentions += mentions_of(reading, text, n, sentence, items, loose)
+    for field in dict.fromkeys(m.found.field for m in mentions):
+        settle(reading, field, [m for m in mentions if m.found.field == field])
+    name_models(reading, catalogue)
+    fit_together(reading)
+    return reading
+
+
+def check_text(text: str) -> None:
+    """Raises InstructionRefused where the text cannot be kept or shown."""
+    if len(text) > MAX_CHARS:
+        raise InstructionRefused(f"the text has {len(text):,} characters; at most {MAX_CHARS:,} are read. Shorten it.")
+    kinds = secrets(text)
+    if kinds or _KEY.search(text):
+        raise InstructionRefused(
+            f"the text holds what looks like a key ({', '.join(sorted(kinds)) or 'by the word before it'}). Keys "
+            "belong in a saved block or the environment, and what was typed here may be known to others now: "
+            "replace the key, and give the text without it."
+        )
+
+
+def sentences(row: Iterable[Atom]) -> list[list[Atom]]:
+    """The atoms, cut at full stops, blank lines and bullets."""
+    found: list[list[Atom]] = [[]]
+    for atom in row:
+        found[-1].append(atom)
+        if atom.kind == "END":
+            found.append([])
+    return [s for s in found if any(a.kind not in ("END", "LINE") for a in s)]
+
+
+def _is_question(words: str, sentence: Sequence[Atom]) -> bool:
+    if not words.rstrip().endswith("?"):
+        return False
+    first = next(a for a in sentence if a.kind not in ("END", "LINE"))
+    return first.kind != "MODELSWEEP" and not _POLITE.match(words)
+
+
+def _inside(reading: Reading, text: str, tail: list[Atom]) -> None:
+    """Orders that stand inside a rubric's text are asked about, since they may not belong to it."""
+    items, _ = parse(tail)
+    for item in items:
+        for found in meaning(item, tail):
+            if not found.bare and found.field not in (
+                "dataset",
+                "held_out",
+                "target_score",
+                "evaluator",
+                "pairs.generate",
+            ):
+                words = words_of(text, tail, item.first, item.last)
+                reading.questions.append(
+                    Question(
+                        field="rubric", words=words, text=f"Does {words!r} belong to the rubric, or is it for the run?"
+                    )
+                )
+
+
+def _rubric(mentions: list[Mention]) -> Mention | None:
+    return next((m for m in reversed(mentions) if m.found.field == "rubric"), None)
+
+
+def _goes_on(items: list[Item], words: str) -> bool:
+    """Whether a sentence after a rubric is more of it: it orders nothing and speaks of answers."""
+    return not items and bool(
+        re.search(
+            r"\b(answers?|responses?|prefer|better|worse|penali[sz]e|reward|shorter|longer|ties?|they)\b",
+            words,
+            re.I,
+        )
+    )

@@ -1,0 +1,96 @@
+"""One sentence of an instruction, parsed: its items, and the tokens that belong to none."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lark import Lark, Token, Tree
+
+from preference.instruction_lexicon import terminals
+from preference.instruction_scan import Atom
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that was said: the grammar's rule, and the places of its atoms in the sentence."""
+
+    rule: str
+    tree: Tree[Token]
+    at: list[int]
+
+    @property
+    def first(self) -> int:
+        return self.at[0]
+
+    @property
+    def last(self) -> int:
+        return self.at[-1]
+
+
+class _Given:
+    """The tokens were made beforehand."""
+
+    def __init__(self, tokens: list[Token]) -> None:
+        self.tokens = tokens
+
+    def lex(self, expects: object) -> Iterator[Token]:
+        yield from self.tokens
+
+
+@cache
+def _grammar() -> tuple[Any, list[Any]]:
+    """Lark's Earley engine, and the rules of the grammar with `loose` completed."""
+    text = Path(__file__).with_name("instruction.lark").read_text("utf-8")
+    names = terminals()
+    text += f"\nloose.-3: {' | '.join(names)}\n%declare {' '.join(names)}\n"
+    lark = Lark(text, parser="earley", lexer="basic", ambiguity="resolve", keep_all_tokens=True)
+    return lark.parser.parser, lark.rules
+
+
+def _engine(present: frozenset[str]) -> Any:
+    """The engine with those rules alone that can match a sentence of these terminals: ten times as fast.
+
+    Earley predicts every rule at every word, whatever the words are.
+    """
+    engine, rules = _grammar()
+    possible: set[str] = set()  # nonterminals
+    usable: set[Any] = set()
+    while True:
+        new = [
+            rule
+            for rule in rules
+            if rule not in usable
+            and all(symbol.name in (present if symbol.is_term else possible) for symbol in rule.expansion)
+        ]
+        if not new:
+            break
+        usable.update(new)
+        possible.update(rule.origin.name for rule in new)
+    pruned = copy.copy(engine)
+    pruned.predictions = {
+        origin: [rule for rule in reachable if rule in usable] for origin, reachable in engine.predictions.items()
+    }
+    return pruned
+
+
+def parse(sentence: Sequence[Atom]) -> tuple[list[Item], list[int]]:
+    """(items, places of loose atoms) in the order of the sentence. Fillers are in neither."""
+    tokens = [Token(atom.kind, str(n)) for n, atom in enumerate(sentence) if not atom.filler]
+    items: list[Item] = []
+    loose: list[int] = []
+    if not tokens:
+        return items, loose
+    tree = _engine(frozenset(token.type for token in tokens)).parse(_Given(tokens), "start")
+    for child in tree.children:
+        assert isinstance(child, Tree)
+        at = sorted(int(token) for token in child.scan_values(lambda leaf: isinstance(leaf, Token)))
+        if child.data == "loose":
+            loose += at
+        else:
+            items.append(Item(str(child.data), child, at))
+    return items, loose
