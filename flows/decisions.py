@@ -11,7 +11,7 @@ from pydantic import Field
 from blocks.workspace import Workspace
 from flows.gates import gate
 from preference.approval import beyond_plan, line_price
-from preference.comparison import Comparison, Contestant, comparison_markdown, headline_text
+from preference.comparison import Comparison, Contestant, beats_champion, comparison_markdown, headline_text
 from preference.cost import usd_text
 from preference.ledger import Entry, Kind
 from preference.plan import FIRST_HOUR, Plan
@@ -134,7 +134,7 @@ class Review:
 def review(workspace: Workspace, comparison: Comparison, plan: Plan) -> Review:
     """The comparison gate, and after *continue* with a clear winner the promotion gate."""
     timeout_days = plan.request.gate_timeout_days
-    refusal = ""
+    refusal, n_refused = "", 0
     candidates = {s.contestant.name: s.contestant for s in comparison.candidates}
     page = comparison_markdown(comparison) + what_answers_do(comparison, plan)
     unattended = None
@@ -152,9 +152,13 @@ def review(workspace: Workspace, comparison: Comparison, plan: Plan) -> Review:
             if not promote(workspace, comparison, plan):
                 return Review(None, f"{comparison.proposed} was not deployed, as told at the promotion gate")
             return Review(candidates[comparison.proposed])
-        if answer.candidate.strip() in candidates:
-            return Review(candidates[answer.candidate.strip()])
-        refusal = f"> There is no candidate {answer.candidate!r}; there are {', '.join(candidates)}.\n\n"
+        named = answer.candidate.strip()
+        if named in candidates and beats_champion(comparison, named):
+            return Review(candidates[named])
+        n_refused += 1  # a page of its own each time: the same answer to the same page would be found, not asked for
+        refusal = f"> {n_refused}. There is no candidate {named!r}; there are {', '.join(candidates)}.\n\n"
+        if named in candidates:
+            refusal = f"> {n_refused}. {named} does not score above the champion, and nothing else is promoted.\n\n"
 
 
 def promote(workspace: Workspace, comparison: Comparison, plan: Plan) -> bool:

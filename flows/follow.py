@@ -155,14 +155,15 @@ def _never_unattended(key: str, workspace: Workspace) -> str:
 def _unattended(key: str, workspace: Workspace) -> Answer:
     """Yes to every price; yes to the proposed candidate if it was measured to be better than its base.
 
-    A clear winner goes through the promotion gate, one that only beats its base is promoted by name.
+    A clear winner goes through the promotion gate, one that only beats its base is promoted by name
+    where there is no champion to beat.
     """
     if not key.startswith("comparison"):
         return {"decision": "approve"}
     comparison = workspace.read("comparison.json", Comparison)
     shown = comparison.headline if comparison else None
     worse = shown is None or shown.difference.low is None or shown.difference.low <= 0
-    if shown is None or worse or (comparison and comparison.clear):
+    if shown is None or worse or (comparison and (comparison.clear or comparison.champion)):
         return {"decision": "continue"}
     return {"decision": "promote", "candidate": shown.candidate}
 

@@ -16,6 +16,7 @@ from preference.session import Outcome
 from preference.settings import PreferenceRequest
 from preference.splits import HeldOutPrompt
 from tasks import reporting
+from tasks.champion import find_champion
 from tasks.comparing import Judge, contestants_of, held_out_halves
 from tasks.deployment import deploy_winner
 from tasks.evaluation import fetch_evaluator, prepare_evaluator, summarize
@@ -79,7 +80,8 @@ def phases(run: Session) -> Ending:
 
     # 2. Nothing is trained or bought before its plan is approved.
     code = summarize(evaluator, unsandboxed=request.unsandboxed_evaluator)
-    draft = draft_plan(workspace.session, request, bases, code, prices, ledger(workspace).spent())
+    champion = find_champion(platform, workspace, request, bases)
+    draft = draft_plan(workspace.session, request, bases, code, prices, ledger(workspace).spent(), champion)
     plan = reporting.publish_plan(workspace, draft)
     if not approve(workspace, plan, timeout_days=request.gate_timeout_days):
         return Ending(Outcome.REJECTED, f"The plan was rejected: {nothing_or_spent(workspace)}.")

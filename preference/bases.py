@@ -11,6 +11,9 @@ from preference import wire
 BASE = "base"  # the untouched base where there is one; b1, b2, ... where there are several
 
 
+CHAMPION = "champion"  # the deployed model that a winner must beat
+
+
 class DataSize(BaseModel):
     """What the plan must know of the data, in rows and in one base model's tokens."""
 
@@ -43,6 +46,14 @@ class PlannedBase(BaseModel):
     @property
     def label(self) -> str:
         return self.model.display_name or self.model.name
+
+
+class Champion(BaseModel):
+    """A tuned model in service, one more contestant on the same prompts; nothing is promoted that does not beat it."""
+
+    model: str  # full name
+    base: str  # the planned base that it was tuned from, by its name as a contestant
+    promoted_by: str = ""  # the session, where it was found as the last one promoted
 
 
 def named_bases(models: Sequence[wire.Model], sizes: Sequence[DataSize]) -> list[PlannedBase]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import BaseModel
 
-from preference.bases import BASE
+from preference.bases import BASE, CHAMPION
 from preference.judging import Choice, choose, flags
 from preference.stats import (
     Difference,
@@ -100,11 +100,14 @@ class Headline(BaseModel):
     win_rate: Estimate
     opponent: str = ""  # what it is called, where it is not the candidate's own base
     own_base: Estimate | None = None  # win rate against its own base, where that is not the opponent
+    champion: Estimate | None = None  # the champion's score, where there is one
+    over_champion: Estimate | None = None  # candidate minus champion, paired
 
 
 class Comparison(BaseModel):
     base: Standing  # whom all candidates play: their base, or the common opponent where there are several
     bases: list[Standing] = []  # the other untouched bases, best first
+    champion: Standing | None = None  # the model in service, which a winner must beat
     candidates: list[Standing]  # best first
     proposed: str | None
     clear: bool
@@ -112,6 +115,8 @@ class Comparison(BaseModel):
     n_selection: int
     headline: Headline | None = None
 
+
+UNSCORED_CHAMPION = "The champion could not be scored, so that nothing is known to beat it."
 
 Answers = Mapping[str, Sequence[ScoredAnswer]]  # by contestant, the same prompts in the same order
 
@@ -129,15 +134,21 @@ def compare(contestants: Sequence[Contestant], answers: Answers, opponent: str =
     scores = {c.name: _scores(answers[c.name]) for c in others}
     against = _scores(answers[opponent])
     found = {c.name: [] if c.is_base else flags_of(answers[c.name], answers[c.base]) for c in others}
-    choice: Choice = choose(scores, against, found, untouched=[c.name for c in others if c.is_base])
+    champion = CHAMPION if CHAMPION in by_name else None
+    if champion:
+        found[champion] = []  # it is in service: what it is like is not asked
+    choice: Choice = choose(scores, against, found, champion=champion, untouched=[c.name for c in others if c.is_base])
     standings = [_standing(by_name[name], answers, opponent, found[name]) for name in choice.ranking]
+    served = next((s for s in standings if s.contestant.name == champion), None)
+    unscored = [UNSCORED_CHAMPION] if served and served.score.value is None else []
     return Comparison(
         base=_standing(by_name[opponent], answers, opponent),
         bases=[s for s in standings if s.contestant.is_base],
-        candidates=[s for s in standings if not s.contestant.is_base],
+        champion=served,
+        candidates=[s for s in standings if not s.contestant.is_base and s is not served],
         proposed=choice.proposed,
-        clear=choice.clear,
-        reasons=list(choice.reasons),
+        clear=choice.clear and not unscored,
+        reasons=[*unscored, *choice.reasons],
         n_selection=len(answers[opponent]),
     )
 
@@ -159,10 +170,34 @@ def compare_halves(
         return comparison
     proposed = next(c for c in contestants if c.name == comparison.proposed)
     if has_confirmation:
-        needed = (opponent, proposed.base, proposed.name)
+        needed = (opponent, proposed.base, proposed.name, CHAMPION)
         measured = answers([c for c in contestants if c.name in needed], "confirmation")
     shown = headline(proposed, comparison.base.contestant, measured, confirmed=has_confirmation)
-    return comparison.model_copy(update={"headline": shown})
+    doubt = _champion_doubt(shown)
+    return comparison.model_copy(
+        update={
+            "headline": shown,
+            "clear": comparison.clear and not doubt,
+            "reasons": [*([doubt] if comparison.clear and doubt else []), *comparison.reasons],
+        }
+    )
+
+
+def _champion_doubt(shown: Headline) -> str:
+    """What was seen on the prompts of the headline against being better than the champion; "" for nothing."""
+    if shown.champion is None or (shown.over_champion and (shown.over_champion.value or 0) > 0):
+        return ""
+    by = shown.over_champion.text(signed=True) if shown.over_champion else "unknown"
+    return f"{shown.candidate} does not beat the champion on the prompts of the headline: {by}."
+
+
+def beats_champion(comparison: Comparison, candidate: str) -> bool:
+    """Whether a candidate scores above the champion on the prompts that choose; true where there is no champion."""
+    if comparison.champion is None:
+        return True
+    ours = next(s.score.value for s in comparison.candidates if s.contestant.name == candidate)
+    theirs = comparison.champion.score.value
+    return ours is not None and theirs is not None and ours > theirs
 
 
 def headline(proposed: Contestant, opponent: Contestant, answers: Answers, *, confirmed: bool) -> Headline:
@@ -177,6 +212,8 @@ def headline(proposed: Contestant, opponent: Contestant, answers: Answers, *, co
         win_rate=Estimate.of(win_rate(scores_to_outcomes(ours, theirs))),
         opponent="" if proposed.base == opponent.name else f"{opponent.name} ({opponent.label})",
         own_base=_own_base(proposed, opponent.name, answers),
+        champion=Estimate.of(mean_score(_scores(answers[CHAMPION]))) if CHAMPION in answers else None,
+        over_champion=Estimate.of(paired_difference(ours, _scores(answers[CHAMPION]))) if CHAMPION in answers else None,
     )
 
 
@@ -207,7 +244,8 @@ def comparison_markdown(comparison: Comparison) -> str:
         f"| | candidate | score | against {whom} | win rate, % |{own_title} words | flags |",
         f"| --- | --- | --- | --- | --- |{own_rule} ---: | --- |",
     ]
-    for standing in [*comparison.candidates, *comparison.bases, comparison.base]:
+    served = [comparison.champion] if comparison.champion else []
+    for standing in [*comparison.candidates, *served, *comparison.bases, comparison.base]:
         mark = "**→**" if standing.contestant.name == comparison.proposed else ""
         difference = standing.difference.text(signed=True) if standing.difference else "–"
         rate = standing.win_rate.text(scale=100, digits=0) if standing.win_rate else "–"
@@ -233,10 +271,12 @@ def headline_text(shown: Headline) -> str:
     """Base against tuned, with the interval, and on which prompts."""
     where = "confirmation prompts, which did not choose it" if shown.confirmed else "prompts that also chose it"
     own = shown.own_base.text(" %", scale=100, digits=0) if shown.own_base else ""
+    champion = shown.over_champion.text(signed=True) if shown.over_champion else ""
     return (
         f"{shown.candidate} scores {shown.tuned.text()}, {shown.opponent or 'its base'} {shown.base.text()}: "
         f"{shown.difference.text(signed=True)}, win rate {shown.win_rate.text(' %', scale=100, digits=0)}"
-        f"{f' (against its own base {own})' if own else ''}, on {shown.difference.n} {where}."
+        f"{f' (against its own base {own})' if own else ''}"
+        f"{f', against the champion {champion}' if champion else ''}, on {shown.difference.n} {where}."
     )
 
 

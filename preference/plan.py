@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel
 
-from preference.bases import DataSize, PlannedBase, common_opponent, named_bases
+from preference.bases import Champion, DataSize, PlannedBase, common_opponent, named_bases
 from preference.cost import (
     TIME_SPREAD,
     TRAINING_SPREAD,
@@ -63,6 +63,7 @@ class Plan(BaseModel):
     prices: PriceBook  # as they were when the plan was made
     warnings: list[str]
     spent: Spent = Spent()  # when the plan was made
+    champion: Champion | None = None
     past: list[EstimateError] = []  # of sessions on the same platform before it
 
     @property
@@ -90,13 +91,16 @@ def draft_plan(
     evaluator: EvaluatorSummary,
     prices: PriceBook,
     spent: Spent | None = None,
+    champion: Champion | None = None,
 ) -> Plan:
     """Trials and their price; nothing is created, nothing is spent. Raises PlanRefused."""
     _require_context(request, bases)
     bases, left_out = _within_budget(session, request, bases, prices, spent or Spent())
+    if champion and champion.base not in {base.name for base in bases}:
+        raise PlanRefused(f"the champion {champion.model} needs a base model that the budget has no room for")
     data = bases[0].data
     trials = grid_trials(session, request, [base.model for base in bases])
-    lines = cost_lines(request, trials, bases, prices)
+    lines = cost_lines(request, trials, bases, prices, champion)
     waves = -(-len(trials) // min(request.max_active_jobs, prices.throughput.jobs_at_once))
     one_by_one = lines[0].seconds / len(trials)
     wall = waves * one_by_one + sum(line.seconds for line in lines[1:])
@@ -115,6 +119,7 @@ def draft_plan(
         prices=prices,
         warnings=[*left_out, *plan_warnings(request, bases, prices)],
         spent=spent or Spent(),
+        champion=champion,
     )
 
 
@@ -162,13 +167,14 @@ def cost_lines(
     trials: Sequence[Trial],
     bases: Sequence[PlannedBase],
     prices: PriceBook,
+    champion: Champion | None = None,
 ) -> list[CostLine]:
     """Training, held-out sampling, evaluator and the winner's first hour, in that order."""
     speed = prices.throughput
     data = bases[0].data
     jobs = [_job_line(base_of(bases, trial), trial, prices) for trial in trials]
     tokens = sum(_job_tokens(base_of(bases, trial), trial) for trial in trials)
-    n_models = len(trials) + len(bases)  # the bases answer, too
+    n_models = len(trials) + len(bases) + (champion is not None)  # the bases answer, too
     n_answers = n_models * data.n_held_out
     answer_tokens = n_answers * request.sampling.max_tokens
     n_starts = evaluation_starts(len(bases), data)
@@ -277,6 +283,7 @@ def plan_markdown(plan: Plan) -> str:
             *(f"  - {note}" for note in plan.data.notes),
             f"- Evaluator `{plan.evaluator.name}`, {plan.evaluator.entry_point}, "
             f"sha256 `{plan.evaluator.sha256[:12]}`, {plan.evaluator.sandbox}",
+            *champion_text(plan),
             f"- Expected 95 % interval of the headline win rate: {width}",
             "",
             *bases_table(plan),
@@ -323,6 +330,15 @@ def bases_text(plan: Plan) -> list[str]:
         f"- All play one opponent, {opponent.name} ({opponent.label}, the largest), untouched; "
         "the win rate against its own base stands beside.",
     ]
+
+
+def champion_text(plan: Plan) -> list[str]:
+    """Whom a winner must beat: a line of a list, or none."""
+    if plan.champion is None:
+        nobody = "- Champion: none yet, since no session with this dataset has deployed a model"
+        return [nobody] if plan.request.champion else []
+    by = f", deployed by session `{plan.champion.promoted_by}`" if plan.champion.promoted_by else ""
+    return [f"- Champion `{plan.champion.model}`{by}: nothing is promoted that does not beat it on the same prompts"]
 
 
 def bases_table(plan: Plan) -> list[str]:

@@ -184,6 +184,13 @@ class PreferenceRequest(BaseModel):
     )
     sampling: Sampling = Field(default_factory=Sampling, title="Held-out sampling", json_schema_extra={"position": 9})
     serving: Serving = Field(default_factory=Serving, title="Serving", json_schema_extra={"position": 10})
+    champion: str = Field(
+        "",
+        title="Champion",
+        description="A tuned model that a winner must beat to be promoted: its ID or full name, or 'last promoted' for "
+        "the one that the last session with this dataset deployed. Empty: none.",
+        json_schema_extra={"position": 9},
+    )
     auto_approve_up_to_usd: float | None = Field(
         None,
         title="Approve the plan without asking, up to (USD)",
@@ -243,7 +250,7 @@ class PreferenceRequest(BaseModel):
             raise ValueError("a base model without a name: name it, or leave base_models out for a model sweep")
         return list(dict.fromkeys(stripped))
 
-    @field_validator("dataset", "evaluator", "held_out", "platform", mode="after")
+    @field_validator("dataset", "evaluator", "held_out", "champion", "platform", mode="after")
     @classmethod
     def _no_outer_blanks(cls, text: str) -> str:
         return text.strip()

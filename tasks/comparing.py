@@ -12,6 +12,7 @@ from blocks.evaluators import EvaluatorSource
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
 from preference import splits
+from preference.bases import CHAMPION
 from preference.comparison import Answers, Comparison, Contestant, ScoredAnswer, compare_halves
 from preference.plan import SAMPLING, Plan
 from preference.splits import HeldOutPrompt, read_prompts
@@ -43,7 +44,9 @@ def contestants_of(plan: Plan, trained: Sequence[TrainedTrial]) -> list[Contesta
     bases = [
         Contestant(name=b.name, label=f"{b.label}, untouched", model=b.model.name, base=b.name) for b in plan.bases
     ]
-    return [*bases, *tuned]
+    served = plan.champion
+    champion = [Contestant(name=CHAMPION, label=served.model, model=served.model, base=served.base)] if served else []
+    return [*bases, *champion, *tuned]
 
 
 def held_out_halves(split: splits.Split) -> tuple[list[HeldOutPrompt], list[HeldOutPrompt]]:

@@ -77,7 +77,12 @@ def publish_comparison(workspace: Workspace, comparison: Comparison) -> None:
                 "not scored": s.n_failed,
                 "flags": "; ".join(s.flags),
             }
-            for s in [*comparison.candidates, *comparison.bases, comparison.base]
+            for s in [
+                *comparison.candidates,
+                *([comparison.champion] if comparison.champion else []),
+                *comparison.bases,
+                comparison.base,
+            ]
         ],
         key="comparison",
         description=f"Session {workspace.session}: {comparison.n_selection} held-out prompts, 95 % intervals",

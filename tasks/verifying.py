@@ -60,7 +60,9 @@ def _compare_again(workspace: Workspace, record: SessionRecord, kept: Comparison
     prompts = {prompt.prompt_id: prompt for prompt in read_prompts(file)}
     selection, confirmation = halves(file)
     ids = {"selection": selection, "confirmation": confirmation}
-    contestants = [s.contestant for s in [kept.base, *kept.bases, *kept.candidates]]
+    contestants = [
+        s.contestant for s in [kept.base, *kept.bases, *([kept.champion] if kept.champion else []), *kept.candidates]
+    ]
     parameters = sampling_parameters(record.request.sampling)
     found: list[str] = []
 
