@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, SecretStr, field_validator
 
+from blocks.calibration import machine_gflops
 from blocks.client import FireworksClient
 from blocks.connection import root_url
+from preference.cost import PriceBook, load_price_book
 
 
 class FireworksPlatform(Block):
@@ -43,6 +46,15 @@ class FireworksPlatform(Block):
         title="Price book",
         description="What plans are priced with: fireworks, local (no price), or the path of a .toml file of yours.",
     )
+
+    def get_price_book(self) -> PriceBook:
+        """What plans are priced and timed with, as its file says."""
+        return load_price_book(self.price_book)
+
+    def measured_gflops(self) -> float | None:
+        """How fast the machine that trains and serves is; None where that is not the one we run on."""
+        host = urlsplit(self.base_url).hostname or ""
+        return machine_gflops() if host == "localhost" or host.startswith("127.") or host == "::1" else None
 
     def get_client(self, session: str | None = None) -> FireworksClient:
         """A client to close after use. With `session`, it changes and deletes only what that session made."""

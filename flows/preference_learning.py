@@ -10,7 +10,6 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.decisions import approve_new_spending, review
 from flows.gates import approve
 from flows.sessions import Ending, Session, load_platform, run_session, stop_everything, workspace_of
-from preference.cost import load_price_book
 from preference.plan import FIRST_HOUR, SAMPLING, draft_plan
 from preference.session import Outcome
 from preference.settings import PreferenceRequest
@@ -27,6 +26,7 @@ from tasks.inspection import (
     stage_dataset,
     upload_training_set,
 )
+from tasks.pricing import price_book
 from tasks.serving import evaluation_serving
 from tasks.spending import ledger, nothing_or_spent
 from tasks.training import sweep_slots, train_trial
@@ -69,7 +69,7 @@ def phases(run: Session) -> Ending:
     request, workspace, platform = run.request, run.workspace, run.platform
 
     # 1. The data is fetched once, checked whole, and split without leaks.
-    prices = load_price_book(platform.price_book)
+    prices = price_book(platform, workspace)
     base_models = resolve_base_models(platform, workspace, request.base_models, prices.model_sweep.models)
     evaluator = fetch_evaluator(platform, workspace, request.evaluator)
     data = stage_dataset(platform, workspace, request.dataset, "data")

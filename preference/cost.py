@@ -26,6 +26,17 @@ class Throughput(BaseModel):
     generation_tokens_per_s: float = Field(gt=0)
     evaluator_rows_per_s: float = Field(gt=0)
     jobs_at_once: int = Field(ge=1)  # how many jobs the platform really runs side by side
+    measured_parameters: float | None = Field(None, gt=0)  # of the model that was measured; None: any is as fast
+    measured_gflops: float | None = Field(None, gt=0)  # of the machine that was; None: the platform's, not the user's
+
+    def seconds_for_size(self, n_parameters: float | None) -> float:
+        """How many times as long one token takes on a model of this size: it goes with the parameters.
+
+        Never under a tenth: on small models it is the overhead of a step that counts.
+        """
+        if n_parameters is None or self.measured_parameters is None:
+            return 1.0
+        return max(0.1, n_parameters / self.measured_parameters)
 
 
 class ModelSweep(BaseModel):
@@ -56,6 +67,25 @@ class PriceBook(BaseModel):
         else:
             tier = next((t for t in tiers if parameters <= t.up_to_parameters), None)
         return None if tier is None else tokens / 1e6 * tier.usd
+
+    def on_machine(self, gflops: float) -> PriceBook:
+        """The book for a machine that multiplies float32 matrices so fast, in place of the one that was measured."""
+        if self.throughput.measured_gflops is None:
+            return self
+        ratio = gflops / self.throughput.measured_gflops
+        speed = self.throughput
+        scaled = {
+            "training_tokens_per_s": speed.training_tokens_per_s * ratio,
+            "generation_tokens_per_s": speed.generation_tokens_per_s * ratio,
+            "measured_gflops": gflops,
+        }
+        told = (
+            f"Measured just now, this machine is {ratio:.2f} × as fast (float32 matrices, {gflops:.0f} GFLOP/s) as the "
+            "one that these times come from; training and sampling are taken to go with it."
+        )
+        return self.model_copy(
+            update={"throughput": speed.model_copy(update=scaled), "assumptions": [*self.assumptions, told]}
+        )
 
     def accelerator_text(self, accelerator: str, count: int) -> str:
         """What is paid for by the hour; a book that prices any accelerator alike means its own hardware."""

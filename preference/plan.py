@@ -178,7 +178,14 @@ def cost_lines(
     n_answers = n_models * data.n_held_out
     answer_tokens = n_answers * request.sampling.max_tokens
     n_starts = evaluation_starts(len(bases), data)
-    sampling_s = n_starts * speed.deployment_start_s + answer_tokens / speed.generation_tokens_per_s
+    models_of = [trial.base_model for trial in trials] + ([champion.base] if champion else [])
+    slow = [  # how many times as long each model that answers takes
+        speed.seconds_for_size(base.n_parameters)
+        for base in bases
+        for _ in range(1 + sum(name in (base.model.name, base.name) for name in models_of))
+    ]
+    tokens_a_model = data.n_held_out * request.sampling.max_tokens
+    sampling_s = n_starts * speed.deployment_start_s + tokens_a_model * sum(slow) / speed.generation_tokens_per_s
     accelerator = (request.serving.accelerator_type, request.serving.accelerator_count)
     return [
         CostLine.spread(
@@ -386,7 +393,7 @@ def _job_line(base: PlannedBase, trial: Trial, prices: PriceBook) -> CostLine:
         TRAINING,
         f"{trial.job_id}, {tokens:,} tokens",
         prices.training_usd(tokens, base.n_parameters),
-        speed.job_overhead_s + tokens / speed.training_tokens_per_s,
+        speed.job_overhead_s + tokens * speed.seconds_for_size(base.n_parameters) / speed.training_tokens_per_s,
         TRAINING_SPREAD,
     )
 
