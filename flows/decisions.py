@@ -14,10 +14,13 @@ from preference.approval import beyond_plan, line_price
 from preference.comparison import Comparison, Contestant, beats_champion, comparison_markdown, headline_text
 from preference.cost import usd_text
 from preference.ledger import Entry, Kind
+from preference.pair_plan import STRONG_ANSWERS, WEAK_ANSWERS
 from preference.plan import FIRST_HOUR, Plan
 from preference.session import resource
 from preference.settings import AutoPromote
 from tasks.spending import ledger, next_life
+
+_ROLES = {FIRST_HOUR: "winner", STRONG_ANSWERS: "pairs-strong", WEAK_ANSWERS: "pairs-weak"}
 
 
 class ComparisonDecision(StrEnum):
@@ -100,7 +103,7 @@ def approve_new_spending(workspace: Workspace, plan: Plan, category: str) -> Non
     category: the plan's line whose step is about to be taken (again). Raises SpendingRejected.
     """
     bought = ledger(workspace)
-    name = resource(workspace.session, "winner" if category == FIRST_HOUR else "eval")
+    name = resource(workspace.session, _ROLES.get(category, "eval"))
     if category != FIRST_HOUR:
         name = next_life(workspace, name)
     price = line_price(plan, category, bought.spent().usd)

@@ -9,6 +9,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.decisions import approve_new_spending, review
 from flows.gates import approve
+from flows.pairs import pairs_from_prompts
 from flows.sessions import Ending, Session, load_platform, run_session, stop_everything, workspace_of
 from preference.plan import FIRST_HOUR, SAMPLING, draft_plan
 from preference.session import Outcome
@@ -26,6 +27,7 @@ from tasks.inspection import (
     stage_dataset,
     upload_training_set,
 )
+from tasks.pair_models import choose_pair_models
 from tasks.pricing import price_book
 from tasks.serving import evaluation_serving
 from tasks.spending import ledger, nothing_or_spent
@@ -81,14 +83,23 @@ def phases(run: Session) -> Ending:
     # 2. Nothing is trained or bought before its plan is approved.
     code = summarize(evaluator, unsandboxed=request.unsandboxed_evaluator)
     champion = find_champion(platform, workspace, request, bases)
-    draft = draft_plan(workspace.session, request, bases, code, prices, ledger(workspace).spent(), champion)
+    pairs = choose_pair_models(platform, workspace, request, bases, prices, judged_by=code.name)
+    spent = ledger(workspace).spent()
+    draft = draft_plan(workspace.session, request, bases, code, prices, spent, champion, pairs)
     plan = reporting.publish_plan(workspace, draft)
     if not approve(workspace, plan, timeout_days=request.gate_timeout_days):
         return Ending(Outcome.REJECTED, f"The plan was rejected: {nothing_or_spent(workspace)}.")
 
-    # 3. One job a trial, at most six on the platform at once.
+    # 3. Prompts become pairs first, where there are no pairs: a strong model's answer over a weak one's.
     environment = prepare_evaluator(workspace, evaluator)
-    dataset = upload_training_set(platform, workspace, split)
+    if plan.pairs:
+        dataset = pairs_from_prompts(run, plan, split, evaluator, environment)
+        if dataset is None:
+            return Ending(Outcome.REJECTED, f"Stopped at the pairs: {nothing_or_spent(workspace)}.")
+    else:
+        dataset = upload_training_set(platform, workspace, split)
+
+    # Then one job a trial, at most six on the platform at once.
     run.slots = sweep_slots(workspace, plan.trials, request.max_active_jobs)
     trained = train_trial.map(
         unmapped(platform), unmapped(workspace), plan.trials, unmapped(dataset), unmapped(run.slots)

@@ -27,6 +27,7 @@ class DataSize(BaseModel):
     held_out_prompt_tokens: int
     exact: bool  # counted with the base model's own tokenizer, not estimated
     n_over_context: int  # train rows longer than the context length
+    guessed: bool = False  # pairs that are still to be made, see preference/pair_plan.py
     notes: list[str] = []  # rows converted, dropped or left out, each rule with its count
     train_profile: list[dict[str, str]] = []  # the profile's table, for people
 

@@ -13,6 +13,8 @@ from pydantic import BaseModel, Field
 TRAINING_SPREAD = (0.7, 1.3)  # planning range of billed training tokens: Fireworks cookbook, cost skill
 TIME_SPREAD = (0.5, 2.0)  # hours depend on load and on how long the answers get: a guess, said as such
 
+SCALE_DOWN_S = 300.0  # the shortest scaleToZeroWindow: so long is an idle replica billed
+
 
 class PriceTier(BaseModel):
     up_to_parameters: float = math.inf

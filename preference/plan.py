@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from preference.bases import Champion, DataSize, PlannedBase, common_opponent, named_bases
 from preference.cost import (
+    SCALE_DOWN_S,
     TIME_SPREAD,
     TRAINING_SPREAD,
     CostLine,
@@ -20,6 +21,7 @@ from preference.cost import (
 )
 from preference.estimates import EstimateError, errors_text
 from preference.ledger import Ledger, Spent
+from preference.pair_plan import GUESSED_SPREAD, PairPlan, base_as_made, pair_lines, pair_notes, with_pairs
 from preference.settings import Method, PreferenceRequest
 from preference.stats import expected_half_width
 from preference.trials import Trial, grid_trials
@@ -30,8 +32,6 @@ TRAINING = "Training"
 SAMPLING = "Held-out sampling"
 EVALUATOR = "Evaluator"
 FIRST_HOUR = "Winner's deployment, first hour"
-
-SCALE_DOWN_S = 300.0  # the shortest scaleToZeroWindow: so long is an idle replica billed
 
 
 class EvaluatorSummary(BaseModel):
@@ -64,6 +64,7 @@ class Plan(BaseModel):
     warnings: list[str]
     spent: Spent = Spent()  # when the plan was made
     champion: Champion | None = None
+    pairs: PairPlan | None = None  # None: the dataset has them
     past: list[EstimateError] = []  # of sessions on the same platform before it
 
     @property
@@ -92,15 +93,18 @@ def draft_plan(
     prices: PriceBook,
     spent: Spent | None = None,
     champion: Champion | None = None,
+    pairs: PairPlan | None = None,
 ) -> Plan:
     """Trials and their price; nothing is created, nothing is spent. Raises PlanRefused."""
     _require_context(request, bases)
+    bases = with_pairs(bases, pairs) if pairs else bases
     bases, left_out = _within_budget(session, request, bases, prices, spent or Spent())
     if champion and champion.base not in {base.name for base in bases}:
         raise PlanRefused(f"the champion {champion.model} needs a base model that the budget has no room for")
     data = bases[0].data
     trials = grid_trials(session, request, [base.model for base in bases])
     lines = cost_lines(request, trials, bases, prices, champion)
+    lines += pair_lines(pairs, request.serving, prices) if pairs else []
     waves = -(-len(trials) // min(request.max_active_jobs, prices.throughput.jobs_at_once))
     one_by_one = lines[0].seconds / len(trials)
     wall = waves * one_by_one + sum(line.seconds for line in lines[1:])
@@ -120,6 +124,7 @@ def draft_plan(
         warnings=[*left_out, *plan_warnings(request, bases, prices)],
         spent=spent or Spent(),
         champion=champion,
+        pairs=pairs,
     )
 
 
@@ -193,7 +198,7 @@ def cost_lines(
             f"{len(trials)} {'job' if len(trials) == 1 else 'jobs'}, {tokens:,} tokens",
             total(jobs).usd,
             total(jobs).seconds,
-            TRAINING_SPREAD,
+            _training_spread(bases[0].data),
         ),
         CostLine.spread(
             SAMPLING,
@@ -286,8 +291,9 @@ def plan_markdown(plan: Plan) -> str:
             "",
             f"- Session `{plan.session}` on platform `{plan.platform}`",
             *bases_text(plan),
-            f"- Data: {plan.data.n_train} training pairs, {held_out}",
+            f"- Data: {'at most ' if plan.pairs else ''}{plan.data.n_train} training pairs, {held_out}",
             *(f"  - {note}" for note in plan.data.notes),
+            *(f"- {note}" for note in (pair_notes(plan.pairs) if plan.pairs else [])),
             f"- Evaluator `{plan.evaluator.name}`, {plan.evaluator.entry_point}, "
             f"sha256 `{plan.evaluator.sha256[:12]}`, {plan.evaluator.sandbox}",
             *champion_text(plan),
@@ -378,7 +384,14 @@ def _cost_row(line: CostLine) -> str:
 
 def trial_line(plan: Plan, trial: Trial) -> CostLine:
     """One trial's share of the training line."""
-    return _job_line(plan.base_of(trial), trial, plan.prices)
+    base = plan.base_of(trial)
+    return _job_line(base_as_made(base, plan.pairs) if plan.pairs else base, trial, plan.prices)
+
+
+def _training_spread(data: DataSize) -> tuple[float, float]:
+    """Low and high of a training price; wider where the answers are still to be written."""
+    (low, high), (shortest, longest) = TRAINING_SPREAD, GUESSED_SPREAD if data.guessed else (1.0, 1.0)
+    return low * shortest, high * longest
 
 
 def _job_tokens(base: PlannedBase, trial: Trial) -> int:
@@ -394,7 +407,7 @@ def _job_line(base: PlannedBase, trial: Trial, prices: PriceBook) -> CostLine:
         f"{trial.job_id}, {tokens:,} tokens",
         prices.training_usd(tokens, base.n_parameters),
         speed.job_overhead_s + tokens * speed.seconds_for_size(base.n_parameters) / speed.training_tokens_per_s,
-        TRAINING_SPREAD,
+        _training_spread(base.data),
     )
 
 

@@ -8,6 +8,7 @@ from preference.advice import worth_trying
 from preference.approval import approval_text
 from preference.comparison import Comparison, comparison_markdown, headline_text
 from preference.cost import CostLine, duration_text, total, usd_text
+from preference.pairs import PairsMade, pairs_markdown
 from preference.plan import FIRST_HOUR, Plan, bases_text
 from preference.session import Outcome, SessionRecord
 from preference.trials import Trial
@@ -60,6 +61,7 @@ class ReportFacts(BaseModel):
     actual: list[CostLine] = []
     versions: dict[str, str] = {}
     examples: list[dict[str, str]] = []
+    pairs: PairsMade | None = None  # where the dataset had prompts alone
     pictures: list[str] = []  # those that are in figures/, by name
 
 
@@ -79,6 +81,7 @@ def final_report(facts: ReportFacts) -> str:
         _comparison(facts),
         _endpoint(facts),
         _examples(facts),
+        _pairs(facts),
         _training(facts),
         _next(facts),
         _cost(facts),
@@ -203,6 +206,10 @@ def _one_line(text: str, limit: int = 400) -> str:
     return flat if len(flat) <= limit else f"{flat[:limit]}… ({len(flat)} characters)"
 
 
+def _pairs(facts: ReportFacts) -> str:
+    return f"## Pairs from prompts\n\n{pairs_markdown(facts.pairs)}" if facts.pairs else ""
+
+
 def _training(facts: ReportFacts) -> str:
     if not facts.trials:
         return ""
@@ -284,10 +291,11 @@ def _provenance(facts: ReportFacts) -> str:
     lines = []
     plan = facts.plan
     if plan is not None:
+        n_pairs = facts.pairs.n_valid if facts.pairs else plan.data.n_train
         lines += [
             *bases_text(plan),
             f"- Platform `{plan.platform}`; prices: {plan.prices.name}, {plan.prices.as_of}",
-            f"- {plan.data.n_train} training pairs, {plan.data.n_held_out} held-out prompts, none on both sides",
+            f"- {n_pairs} training pairs, {plan.data.n_held_out} held-out prompts, none on both sides",
             *(f"  - {note}" for note in plan.data.notes),
             f"- Evaluator `{plan.evaluator.name}` ({plan.evaluator.entry_point}), sha256 `{plan.evaluator.sha256}`, "
             f"{plan.evaluator.sandbox}",

@@ -102,6 +102,69 @@ class Sampling(BaseModel):
     concurrency: int = Field(64, title="Requests in flight", ge=1, le=1024, json_schema_extra={"position": 2})
 
 
+class PairGeneration(BaseModel):
+    """How prompts without answers become pairs: a strong model's answer is chosen over a weak one's."""
+
+    model_config = ConfigDict(title="Pairs from prompts", extra="forbid")
+
+    strong: str = Field(
+        "",
+        title="Strong model",
+        description="Its answers are chosen. Empty: picked from the platform's models of the base model's family.",
+        json_schema_extra={"position": 0},
+    )
+    weak: str = Field(
+        "",
+        title="Weak model",
+        description="Its answers are rejected. Empty: picked as above.",
+        json_schema_extra={"position": 1},
+    )
+    max_prompts: int = Field(
+        0,
+        title="Training prompts to ask, at most",
+        description="0: all. More is not always better: try fewer, too.",  # OLMo 3 peaks at 75,000 to 100,000 pairs
+        ge=0,
+        json_schema_extra={"position": 2},
+    )
+    max_tokens: int = Field(
+        1024,
+        title="Tokens per answer, at most",
+        description="An answer that is cut off is left out.",
+        ge=1,
+        json_schema_extra={"position": 3},
+    )
+    temperature: float = Field(
+        0.0,  # arXiv 2507.06187 samples greedily
+        title="Temperature",
+        ge=0,
+        le=2,
+        json_schema_extra={"position": 4},
+    )
+    max_length_gap: int = Field(
+        100,  # OLMo 3, arXiv 2512.13961
+        title="Length gap, at most (tokens)",
+        description="Pairs whose answers differ by more are left out: they would teach length.",
+        ge=1,
+        json_schema_extra={"position": 5},
+    )
+    max_similarity: float = Field(
+        0.9,  # a guess; the risk is likelihood displacement, arXiv 2410.08847
+        title="Similarity, below",
+        description="Share of words that the two answers have in common, in the same order. Pairs that are more "
+        "alike are left out.",
+        gt=0,
+        le=1,
+        json_schema_extra={"position": 6},
+    )
+    first_prompts: int = Field(
+        20,
+        title="Prompts to try first",
+        description="If the strong model's answers are not clearly better on these, the run asks before it buys more.",
+        ge=6,  # with fewer, even a win on all is no clear win at 95 %
+        json_schema_extra={"position": 7},
+    )
+
+
 class Serving(BaseModel):
     """What the evaluation and the winner are deployed on. A local server uses the machine that it runs on."""
 
@@ -183,6 +246,9 @@ class PreferenceRequest(BaseModel):
         json_schema_extra={"position": 8},
     )
     sampling: Sampling = Field(default_factory=Sampling, title="Held-out sampling", json_schema_extra={"position": 9})
+    pairs: PairGeneration = Field(
+        default_factory=PairGeneration, title="Pairs from prompts", json_schema_extra={"position": 10}
+    )
     serving: Serving = Field(default_factory=Serving, title="Serving", json_schema_extra={"position": 10})
     champion: str = Field(
         "",
@@ -212,20 +278,20 @@ class PreferenceRequest(BaseModel):
         description="A gate that nobody answers ends the run after this, with nothing more spent.",
         gt=0,
         le=365,
-        json_schema_extra={"position": 11},
+        json_schema_extra={"position": 12},
     )
     unsandboxed_evaluator: bool = Field(
         False,
         title="Run the evaluator without a sandbox",
         description="Only for code that you trust, on a system that has no sandbox.",
-        json_schema_extra={"position": 12},
+        json_schema_extra={"position": 13},
     )
     session: str = Field(
         "",
         title="Session to go on with",
         description="Empty: a new session. Otherwise the ID of one that was interrupted.",
         pattern=r"^$|^[0-9]+-[0-9a-f]{4}$",
-        json_schema_extra={"position": 13},
+        json_schema_extra={"position": 14},
     )
 
     @model_validator(mode="before")

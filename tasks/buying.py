@@ -10,6 +10,7 @@ from typing import Any
 from blocks.answers import choice_text, thinking_is_open
 from blocks.bulk import ChatRequest
 from blocks.client import FireworksClient
+from blocks.errors import Refused
 from blocks.journal import Answer, Journal, answer_key
 from preference.wire import ChatCompletion
 
@@ -29,8 +30,13 @@ class Wanted:
 
 
 def missing(journal: Journal, wanted: Iterable[Wanted]) -> Iterator[Wanted]:
-    """Those whose answers are not in the journal; looked up one by one, so that millions need no memory."""
-    return (each for each in wanted if journal.find(each.key) is None)
+    """Those that are not in the journal, answered or refused; looked up one by one, so that millions need no memory."""
+    return (each for each in wanted if journal.find(each.key) is None and not was_refused(journal.failure(each.key)))
+
+
+def was_refused(failure: str | None) -> bool:
+    """Whether the platform does not want this request, and would not want it again."""
+    return (failure or "").startswith(f"{Refused.__name__}:")
 
 
 async def buy(

@@ -104,20 +104,9 @@ def stage_dataset(platform: FireworksPlatform, workspace: Workspace, source: str
                 f"came back of {own.n_rows}, or others. Start a new session."
             )
         intake = own
-    _require_pairs(intake, role)
     workspace.write(record, Staged(dataset=dataset.name, intake=intake))
     say(workspace, "inspect", f"{role}: {intake.n_rows} rows of {dataset.name}")
     return target
-
-
-def _require_pairs(intake: formats.Intake, role: str) -> None:
-    """Held-out rows may be prompts alone, since only their prompts are used; training needs both answers."""
-    if role == "data" and intake.kind == "prompts":
-        raise formats.BadDataset(
-            f"{intake.source} has {intake.n_rows} prompts without answers (Format B: messages). Training needs pairs "
-            "(Format A: input.messages, preferred_output, non_preferred_output): make them first, for instance from "
-            "a stronger and a weaker model's answers."
-        )
 
 
 def _is_local(source: str) -> bool:
@@ -134,7 +123,6 @@ def _upload(client: FireworksClient, workspace: Workspace, path: Path, role: str
         )
     canonical = workspace.path("dataset", "upload", f"{role}.jsonl")
     intake = formats.stage(path, canonical)
-    _require_pairs(intake, role)
     dataset = client.ensure_dataset(
         resource(workspace.session, role), canonical, example_count=intake.n_rows, display_name=path.name[:63]
     )

@@ -17,12 +17,14 @@ from preference.comparison import Comparison, Standing
 from preference.cost import CostLine
 from preference.estimates import EstimateError, estimate_errors
 from preference.health import training_health
+from preference.pairs import PairsMade
 from preference.plan import TRAINING, Plan, actual_lines, plan_markdown
 from preference.report import EndpointFacts, ReportFacts, TrialFacts, Usage, final_report
 from preference.session import SessionRecord, SessionState, is_session_id
 from tasks.deployment import Endpoint
 from tasks.drawing import draw, drawings, headline_answers, trained_trials, with_pictures_inside
 from tasks.evaluation import JOURNAL
+from tasks.pairs import MADE
 from tasks.progress import TIMINGS, say
 from tasks.spending import ledger
 from tasks.training import TrainedTrial
@@ -41,7 +43,7 @@ def publish_profile(workspace: Workspace, bases: Sequence[PlannedBase]) -> None:
             for row in base.data.train_profile
         ],
         key="dataset-profile",
-        description=f"Session {workspace.session}: {size.n_train} training pairs, {size.n_held_out} held-out prompts",
+        description=f"Session {workspace.session}: {size.n_train} training rows, {size.n_held_out} held-out prompts",
     )
 
 
@@ -135,6 +137,7 @@ def gather(workspace: Workspace) -> ReportFacts:
         versions=_versions(),
         examples=_examples(workspace, comparison) if comparison else [],
         pictures=list(drawings(workspace)),
+        pairs=workspace.read(MADE, PairsMade),
     )
 
 

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel
 
 from blocks.workspace import Workspace
+from preference.cost import SCALE_DOWN_S
 from preference.ledger import Entry, Kind, Ledger, Source, check_budget
-from preference.plan import FIRST_HOUR, SAMPLING, SCALE_DOWN_S, TRAINING, Plan, trial_line
+from preference.plan import FIRST_HOUR, SAMPLING, TRAINING, Plan, trial_line
 from preference.trials import Trial
 
 LEDGER = "ledger.jsonl"
@@ -17,11 +18,12 @@ _TURN = threading.Lock()  # a session has one process: two of its threads must n
 
 
 class Span(BaseModel):
-    """One life of a deployment that is there to evaluate: evaluation/<deployment>.json, until it is taken down."""
+    """One life of a deployment that is there for a while: evaluation/<deployment>.json, until it is taken down."""
 
     deployment: str
     resource: str  # under which the ledger has it
     begun: datetime
+    category: str = SAMPLING  # the plan's line
     settled: bool = False
 
 
@@ -70,14 +72,18 @@ def settle_training(workspace: Workspace, trial: Trial, *, completed: bool, refu
     settle(workspace, trial.job_id, TRAINING, 0.0 if refused else usd if completed or usd == 0 else None)
 
 
-def begin_evaluation(workspace: Workspace, plan: Plan, deployment: str, share: float = 1.0) -> None:
+def begin_evaluation(
+    workspace: Workspace, plan: Plan, deployment: str, share: float = 1.0, category: str = SAMPLING
+) -> None:
     """Promise a deployment to evaluate on and write it down, before it is asked for.
 
-    share: of the plan's line. Each life of a deployment is billed for itself: started again, it is another resource.
+    share: of the plan's line, which category names. Each life of a deployment is billed for itself: started again,
+    it is another resource.
     """
-    span = Span(deployment=deployment, resource=next_life(workspace, deployment), begun=datetime.now(UTC))
-    high = next(line.usd_high for line in plan.lines if line.what == SAMPLING)
-    reserve(workspace, span.resource, SAMPLING, None if high is None else high * share)
+    resource = next_life(workspace, deployment)
+    span = Span(deployment=deployment, resource=resource, begun=datetime.now(UTC), category=category)
+    high = next(line.usd_high for line in plan.lines if line.what == category)
+    reserve(workspace, span.resource, category, None if high is None else high * share)
     workspace.write(_span_file(deployment), span)
 
 
@@ -98,7 +104,7 @@ def end_evaluation(workspace: Workspace, span: Span, until: datetime) -> None:
     if plan is None or span.settled:
         return
     seconds = max(0.0, (until - span.begun).total_seconds())
-    settle(workspace, span.resource, SAMPLING, _replica_usd(plan, seconds))
+    settle(workspace, span.resource, span.category, replica_usd(plan, seconds))
     workspace.write(_span_file(span.deployment), span.model_copy(update={"settled": True}))
 
 
@@ -134,7 +140,7 @@ def reserve_first_hour(workspace: Workspace, plan: Plan, deployment: str) -> Non
 
 def settle_first_hour(workspace: Workspace, plan: Plan, deployment: str, seconds: float) -> None:
     """The winner's deployment so far; it goes on costing by the hour while it is awake."""
-    settle(workspace, deployment, FIRST_HOUR, _replica_usd(plan, seconds))
+    settle(workspace, deployment, FIRST_HOUR, replica_usd(plan, seconds))
 
 
 def _plan(workspace: Workspace) -> Plan:
@@ -144,7 +150,8 @@ def _plan(workspace: Workspace) -> Plan:
     return plan
 
 
-def _replica_usd(plan: Plan, seconds: float) -> float | None:
+def replica_usd(plan: Plan, seconds: float) -> float | None:
+    """What one replica costs for so long."""
     serving = plan.request.serving
     return plan.prices.accelerator_usd(seconds / 3600, serving.accelerator_type, serving.accelerator_count)
 
