@@ -60,17 +60,24 @@ def serve(context: typer.Context) -> None:
 
 @app.command()
 def up(prefect_port: PrefectPort = services.PREFECT_PORT, server_port: ServerPort = services.LOCAL_SERVER_PORT) -> None:
-    """Start the Prefect server with its UI, the local server and a worker, and register the deployment.
+    """Start the Prefect server with its UI, the local server and a worker; register blocks and deployments.
 
     Example: prefworks up
     """
     _start(services.local_server(server_port))
     _start(services.prefect_server(prefect_port))
     use(prefect_port)
-    _register(server_port, deployments=True)
+    from flows import deploying
+
+    deploying.save_blocks(server_port)
+    try:
+        deploying.deploy()
+    except deploying.CannotDeploy as error:
+        fail(str(error))
     _start(services.worker(prefect_port))
     console.print(f"\nPrefect UI    {_ui(prefect_port)}/deployments  (start a run of preference-learning there)")
     console.print(f"Local server  http://127.0.0.1:{server_port}  (the Fireworks API on this machine)")
+    console.print(f"Other shells  export PREFECT_API_URL={_ui(prefect_port)}/api  (for the `prefect` command)")
     console.print("Stop all with: make down")
 
 
@@ -136,7 +143,9 @@ def demo(
                 started.append(service.name)
                 _start(service)
         use(prefect_port)
-        _register(server_port, deployments=False)
+        from flows.deploying import save_blocks
+
+        save_blocks(server_port)
         code = _run(EXAMPLE, session, yes=yes or not sys.stdin.isatty())
     finally:
         for name in reversed(started):
@@ -201,25 +210,6 @@ def _start(service: services.Service) -> None:
     except services.ServiceError as error:
         console.print("failed")
         fail(str(error))
-
-
-def _register(server_port: int, *, deployments: bool) -> None:
-    """Save the block of the local server, and have Prefect know the deployment."""
-    from blocks.fireworks import FireworksPlatform
-
-    FireworksPlatform(base_url=f"http://127.0.0.1:{server_port}", account="local", price_book="local").save(
-        "local", overwrite=True
-    )
-    if deployments:
-        for command in (
-            ["work-pool", "create", "prefworks", "--type", "process", "--overwrite"],
-            ["--no-prompt", "deploy", "--all", "--prefect-file", str(ROOT / "prefect.yaml")],
-        ):
-            done = subprocess.run(
-                [sys.executable, "-m", "prefect", *command], cwd=ROOT, capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                fail(f"`prefect {' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
 
 
 def _ui(prefect_port: int) -> str:

@@ -1,0 +1,109 @@
+"""`prefworks up` in a folder of its own, and small requests for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from flows.services import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Prefect:
+    """What `prefworks up` started, seen through Prefect's REST API."""
+
+    def __init__(self, port: int) -> None:
+        self.root = f"http://127.0.0.1:{port}"
+        self.http = httpx.Client(base_url=f"{self.root}/api", timeout=30)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        return self.http.post(path, json=body).raise_for_status().json()
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        return self.http.get(f"/deployments/name/preference-learning/{name}").raise_for_status().json()
+
+    def latest_run(self) -> dict[str, Any]:
+        """The newest flow run; one without a state where there is none yet."""
+        found = self.post("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})
+        return found[0] if found else {"state": {"type": None, "state_details": None}}
+
+    def wait_for(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 240) -> dict[str, Any]:
+        deadline = time.monotonic() + timeout_s
+        while not condition(run := self.latest_run()):
+            assert run["state"]["type"] not in ("FAILED", "CRASHED"), run["state"]["message"]
+            assert time.monotonic() < deadline, run["state"]
+            time.sleep(0.5)
+        return run
+
+    def wait_at(self, gate: str) -> dict[str, Any]:
+        def waits(run: dict[str, Any]) -> bool:
+            key = (run["state"]["state_details"] or {}).get("pause_key") or ""
+            return run["state"]["type"] == "PAUSED" and key.startswith(gate)
+
+        return self.wait_for(waits)
+
+
+@pytest.fixture(scope="module")
+def prefect_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prefect, dict[str, str]]]:
+    """`prefworks up` in a folder of its own, on free ports."""
+    port = free_port(0)
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")},
+        "PREFWORKS_HOME": str(tmp_path_factory.mktemp("home")),
+        "PREFECT_PORT": str(port),
+        "LOCAL_SERVER_PORT": str(free_port(0)),
+    }
+    command = [sys.executable, "-m", "flows.cli"]
+    try:
+        subprocess.run([*command, "up"], cwd=ROOT, env=environment, check=True)
+        prefect = Prefect(port)
+        with prefect.http:
+            yield prefect, environment
+    finally:
+        subprocess.run([*command, "down"], cwd=ROOT, env=environment, check=True)
+
+
+@pytest.fixture
+def pairs_and_judge(tmp_path: Path) -> dict[str, str]:
+    """A small request's files, for the scripted children: tuned answers end in /tuned."""
+    words = (
+        "hammer river moon bread violin castle tiger cloud bridge pencil lamp forest ocean clock garden rocket".split()
+    )
+    words += "camel candle mirror desert wheel ladder train ship bottle paper stone spider window carpet".split()
+
+    def rows(prompts: list[str]) -> str:
+        return "".join(
+            json.dumps(
+                {
+                    "input": {"messages": [{"role": "user", "content": prompt}]},
+                    "preferred_output": [{"role": "assistant", "content": f"Short on {prompt}"}],
+                    "non_preferred_output": [{"role": "assistant", "content": f"A long answer about {prompt}"}],
+                }
+            )
+            + "\n"
+            for prompt in prompts
+        )
+
+    prompts = [f"Say what a {word} is for" for word in words]
+    (tmp_path / "train.jsonl").write_text(rows(prompts[:15]))
+    (tmp_path / "held.jsonl").write_text(rows(prompts[15:]))
+    (tmp_path / "judge.py").write_text(
+        "def evaluate(messages, **kwargs):\n"
+        "    return {'score': 0.9 if messages[-1]['content'].endswith('/tuned') else 0.2}\n"
+    )
+    (tmp_path / "requirements.txt").touch()
+    return {
+        "dataset": str(tmp_path / "train.jsonl"),
+        "held_out": str(tmp_path / "held.jsonl"),
+        "evaluator": str(tmp_path / "judge.py") + "::evaluate",
+    }
