@@ -58,12 +58,11 @@ def create_app(found: Services, *, middleware: Sequence[Middleware] = ()) -> ASG
     )  # fmt: skip
     app = Starlette(
         routes=[route for module in modules for route in module.ROUTES],
-        middleware=[Middleware(RequestLog), Middleware(Guard, key=found.settings.key)],
+        middleware=[Middleware(RequestLog), Middleware(Crashes), Middleware(Guard, key=found.settings.key)],
         exception_handlers={
             ApiError: errors.on_api_error,
             HTTPException: errors.on_http_exception,
             signed.StorageError: signed.on_storage_error,
-            Exception: errors.on_crash,
         },
         lifespan=lifespan,
     )
@@ -73,6 +72,28 @@ def create_app(found: Services, *, middleware: Sequence[Middleware] = ()) -> ASG
     for outer in reversed(middleware):
         whole = outer.cls(whole, *outer.args, **outer.kwargs)
     return whole
+
+
+class Crashes:
+    """An exception that nobody expected is answered in shape. Starlette's own would cut the connection as well."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            if started or scope["type"] != "http":
+                raise
+            await errors.on_crash(Request(scope), error)(scope, receive, send)
 
 
 class Guard:

@@ -101,7 +101,8 @@ def json_schema(response_format: dict[str, Any] | None) -> dict[str, Any] | None
     if kind == "json_object":
         schema = response_format.get("schema") or {"type": "object"}
     elif kind == "json_schema":
-        schema = (response_format.get("json_schema") or {}).get("schema")
+        stated = response_format.get("json_schema")
+        schema = stated.get("schema") if isinstance(stated, dict) else None
     else:
         raise invalid(f"response_format.type {kind!r} is not supported here; use json_schema, json_object or text")
     if not isinstance(schema, dict):

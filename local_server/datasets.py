@@ -51,6 +51,8 @@ class Datasets:
     def announce(self, dataset: Record, sizes: dict[str, int]) -> None:
         """Register the files of a large upload; each call replaces the set, and what had come of another set goes."""
         self.expect_uploading(dataset)
+        if dataset.private.get("checking"):
+            raise ApiError("UNAVAILABLE", f"the rows of {dataset.name} are being checked; try again")
         if dataset.private.get("validated_too_early"):
             raise ApiError(
                 "UNIMPLEMENTED",
@@ -68,13 +70,13 @@ class Datasets:
         self._store.update(dataset.name, private={"announced": sizes})
 
     async def accept(self, dataset: Record, upload: Path, filename: str) -> None:
-        """A small upload, checked at once: READY, or INVALID_ARGUMENT with the line, and nothing kept."""
+        """A small upload, checked at once: READY, or INVALID_ARGUMENT with the line and `upload` left."""
         self.expect_uploading(dataset)
         try:
             await asyncio.to_thread(self._check, dataset, [upload])
         except RowFault as fault:
-            upload.unlink()
             raise invalid(f"{dataset.name}: {str(fault).replace(upload.name, filename)}") from None
+        self.expect_uploading(self._store.get(dataset.name))  # another upload, or a delete, may have come meanwhile
         for path in self.files(dataset):
             path.unlink()
         upload.rename(self.folder(dataset) / safe_name(filename))

@@ -31,6 +31,11 @@ _CODES = {
     "UNAVAILABLE": (14, 503),
     "UNAUTHENTICATED": (16, 401),
 }
+# of the inference API; its other paths under /v1 are the control plane's
+_INFERENCE = (
+    "/inference/",
+    *(f"/v1/{name}" for name in ("chat/", "models", "completions", "messages", "responses", "embeddings")),
+)
 _BY_STATUS = {404: "NOT_FOUND", 405: "UNIMPLEMENTED", 400: "INVALID_ARGUMENT", 413: "INVALID_ARGUMENT"}
 
 
@@ -79,7 +84,7 @@ def from_validation(error: ValidationError, what: str) -> ApiError:
 
 def is_inference(path: str) -> bool:
     """Whether a path belongs to the inference API, which has the other error shape."""
-    return path.startswith(("/inference/", "/v1/chat/", "/v1/models", "/v1/completions"))
+    return path.startswith(_INFERENCE)
 
 
 def body(error: ApiError, *, inference: bool) -> dict[str, Any]:
@@ -112,7 +117,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     return respond(request, ApiError(code, message, status=status))
 
 
-async def on_crash(request: Request, error: Exception) -> Response:
+def on_crash(request: Request, error: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     full = getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error)  # the latter is SQLite's
     message = "no space left where the local server keeps its files" if full else "internal error"

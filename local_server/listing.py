@@ -9,7 +9,7 @@ import json
 import operator
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from local_server.errors import invalid
@@ -84,12 +84,18 @@ def _comparable(found: Any, wanted: str) -> tuple[Any, Any]:
     """Both as booleans, numbers, times or text, whichever both are."""
     if isinstance(found, bool):
         return found, wanted.lower() == "true"
-    for read in (float, datetime.fromisoformat):
+    for read in (float, _time):
         try:
             return read(str(found)), read(wanted)
         except ValueError:
             continue
     return str(found), wanted
+
+
+def _time(text: str) -> datetime:
+    """UTC where no zone is said, so that any two can be compared."""
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _ordered(items: list[dict[str, Any]], order_by: str) -> list[dict[str, Any]]:

@@ -32,7 +32,8 @@ class Models:
         return self.entries().get(full_name(CATALOGUE_ACCOUNT, "models", name))
 
     def tuned(self, name: str) -> Record | None:
-        return self._store.find(full_name(ACCOUNT, "models", name))
+        full = full_name(ACCOUNT, "models", name)
+        return self._store.find(full) if full.startswith(f"{TUNED_MODELS}/") else None
 
     def get(self, name: str) -> dict[str, Any]:
         """The resource as the wire shows it. Raises NOT_FOUND."""

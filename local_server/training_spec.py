@@ -23,7 +23,7 @@ def check(raw: dict[str, Any], job: DpoJob, *, max_context: int | None) -> None:
     """Raises INVALID_ARGUMENT or UNIMPLEMENTED with what to change. raw: the body as it came."""
     config = job.training_config
     for field in LEGACY_FIELDS:
-        if raw.get("trainingConfig", {}).get(field):
+        if (raw.get("trainingConfig") or {}).get(field):
             raise invalid(f"trainingConfig.{field} is not supported by this trainer; leave it out")
     if config.warm_start_from and config.base_model:
         raise invalid("set either trainingConfig.baseModel or trainingConfig.warmStartFrom, not both")

@@ -76,11 +76,18 @@ async def read_json(request: Request) -> dict[str, Any]:
             raise ApiError("INVALID_ARGUMENT", f"the request's body is larger than {limit} bytes", status=413)
     try:
         found = json.loads(body) if body.strip() else {}
+        # what Python reads and no answer could show again: NaN, Infinity, 1e400, half a surrogate pair
+        json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise invalid(f"the request's body is not JSON: {error}") from None
+        raise invalid(f"the request's body is not JSON: {_short(error)}") from None
     if not isinstance(found, dict):
         raise invalid(f"the request's body must be a JSON object, found {type(found).__name__}")
     return found
+
+
+def _short(error: Exception) -> str:
+    """A codec's error without its input, which holds what cannot be sent back."""
+    return "text with half a surrogate pair" if isinstance(error, UnicodeEncodeError) else str(error)[:200]
 
 
 def parse(model: type[W], raw: Any, what: str) -> W:

@@ -80,7 +80,10 @@ async def upload(request: Request) -> Response:
     limit = found.settings.max_small_upload_bytes
     arrived, filename = await receive_file(request, found.incoming, at_most=limit)
     size = arrived.stat().st_size
-    await found.datasets.accept(dataset, arrived, filename)
+    try:
+        await found.datasets.accept(dataset, arrived, filename)
+    finally:
+        arrived.unlink(missing_ok=True)
     return JSONResponse(
         {
             "id": resource_id(name),

@@ -49,8 +49,10 @@ async def create(request: Request) -> Response:
         raise precondition(f"{job.dataset} is {dataset.state}; wait until it is READY")
     output_model = _output_model(found, job, job_id)
     body = job.to_json() | {"trainingSeed": training_seed(job_id), "state": "JOB_STATE_CREATING"}
-    if body.get("wandbConfig"):
-        body["wandbConfig"] = {key: value for key, value in body["wandbConfig"].items() if key != "apiKey"}
+    if wandb := body.get("wandbConfig"):
+        if not isinstance(wandb, dict):
+            raise invalid("wandbConfig must be an object")
+        body["wandbConfig"] = {key: value for key, value in wandb.items() if key != "apiKey"}
     private = {"base_model": base_model, "output_model": output_model}
     record = found.store.create(f"{DPO_JOBS}/{job_id}", body, private)
     found.store.update(record.name, {"state": "JOB_STATE_PENDING"})

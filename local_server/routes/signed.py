@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from local_server.config import ACCOUNT
 from local_server.files import TooLarge
 from local_server.routes.common import base_url, services
 from local_server.services import Services
@@ -107,8 +108,18 @@ async def upload(request: Request) -> Response:
     if (size := arrived.stat().st_size) != grant.size:
         arrived.unlink()
         raise StorageError(400, "EntityTooSmall", f"{size} bytes came, {grant.size} were announced.")
+    if not _open(found, grant):
+        arrived.unlink()
+        raise StorageError(403, "AccessDenied", "The upload is over: what was validated cannot be changed.")
     arrived.rename(path)
     return Response(status_code=200)
+
+
+def _open(found: Services, grant: Grant) -> bool:
+    """Whether the resource still waits for its files; the URL outlives that by up to an hour."""
+    collection, id = grant.path.split("/")[:2]
+    record = found.store.find(f"accounts/{ACCOUNT}/{collection}/{id}")
+    return record is not None and record.state in ("UPLOADING", "BUILDING") and not record.private.get("checking")
 
 
 async def _blocks(request: Request) -> AsyncIterator[bytes]:

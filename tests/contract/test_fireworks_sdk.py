@@ -68,7 +68,7 @@ def test_a_small_dataset_goes_up_and_comes_down(sdk, pairs_file):
     assert httpx.get(url).content == path.read_bytes()
 
 
-def test_a_large_upload_wants_both_signed_headers(sdk, pairs_file):
+def test_a_large_upload_wants_both_signed_headers(sdk, pairs_file, wait_until):
     data = pairs_file(3).read_bytes()
     sdk(lambda c: c.datasets.create(dataset_id="big", dataset={"example_count": "3"}))
     sizes = {"rows.jsonl": len(data)}
@@ -80,7 +80,7 @@ def test_a_large_upload_wants_both_signed_headers(sdk, pairs_file):
     assert httpx.put(url, content=data, headers=signed).status_code == 200
     assert sdk(lambda c: c.datasets.get("big")).state == "UPLOADING"
     sdk(lambda c: c.datasets.validate_upload("big", body={}))
-    assert sdk(lambda c: c.datasets.get("big")).state == "READY"
+    wait_until(lambda: sdk(lambda c: c.datasets.get("big")).state, lambda state: state == "READY")
 
 
 def test_lists_page_themselves(sdk):

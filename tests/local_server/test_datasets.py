@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import httpx
 import pytest
 
@@ -137,6 +139,32 @@ def test_a_large_upload_lands_in_shards_and_comes_back(api, rows_for, as_jsonl):
     api.until("datasets/d", lambda body: body["state"] == "READY")
     found = api("GET", "datasets/d:getDownloadEndpoint")["filenameToSignedUrls"]
     assert {name.rsplit("/", 1)[-1]: httpx.get(url).content for name, url in found.items()} == shards
+
+
+def test_what_was_validated_cannot_be_changed_by_a_url_that_still_lives(api, rows_for, as_jsonl):
+    data, other = as_jsonl(rows_for("a")), as_jsonl(rows_for("b"))
+    url = announced(api, "d", {"a.jsonl": len(data)})["a.jsonl"]
+    assert httpx.put(url, content=data, headers=headers(len(data))).status_code == 200
+    assert httpx.put(url, content=data, headers=headers(len(data))).status_code == 200  # a repeated PUT is well
+    api("POST", "datasets/d:validateUpload", json={})
+    api.until("datasets/d", lambda body: body["state"] == "READY")
+    refused = httpx.put(url, content=other, headers=headers(len(other)))
+    assert (refused.status_code, "AccessDenied" in refused.text) == (403, True)
+    (source,) = api("GET", "datasets/d:getDownloadEndpoint")["filenameToSignedUrls"].values()
+    assert httpx.get(source).content == data
+
+
+def test_of_two_uploads_at_once_one_is_kept(api, rows_for, as_jsonl, local_server):
+    api("POST", "datasets", json={"datasetId": "d", "dataset": {"exampleCount": "3"}})
+
+    def upload(name):
+        files = {"file": ("rows.jsonl", as_jsonl(rows_for(name)))}
+        return api.http.post("/v1/accounts/local/datasets/d:upload", files=files).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(upload, "abcdefgh"))
+    assert sorted(answers) == [200] + [400] * 7
+    assert list((local_server.home / "incoming").iterdir()) == []
 
 
 def test_a_signed_put_wants_exactly_its_two_headers_and_its_size(api):
