@@ -188,6 +188,8 @@ def _leave(session: Session | None, workspace: Workspace, outcome: Outcome, stat
 def stop_everything(platform: FireworksPlatform, workspace: Workspace) -> list[str]:
     """Cancel the session's jobs and take its evaluation down; what could not be, by ID."""
     plan = workspace.read("plan.json", Plan)
+    if workspace.holder() is None:  # its process is gone, perhaps since long ago
+        settle_left_behind(workspace)
     try:
         with platform.get_client(workspace.session) as client:
             jobs = cancel_jobs(client, workspace, plan.trials) if plan else []

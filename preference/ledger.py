@@ -149,5 +149,5 @@ def check_budget(entries: Iterable[Entry], step: Entry, budget_usd: float | None
     if then > now and then > budget_usd + 1e-9:
         raise OutOfBudget(
             f"{step.resource} ({step.category.lower()}) may cost up to {usd_text(then - now)} USD more; "
-            f"{usd_text(now)} of budget_usd {usd_text(budget_usd)} are spent or promised. It was not started"
+            f"{usd_text(now)} of budget_usd {usd_text(budget_usd)} are spent or promised"
         )

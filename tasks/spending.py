@@ -111,12 +111,22 @@ def end_evaluation(workspace: Workspace, span: Span, until: datetime) -> None:
 def forget_evaluation(workspace: Workspace, span: Span) -> None:
     """It has been taken down."""
     end_evaluation(workspace, span, datetime.now(UTC))
-    workspace.path(_span_file(span.deployment)).unlink()
+    workspace.path(_span_file(span.deployment)).unlink(missing_ok=True)
 
 
 def asleep_at(since: datetime) -> datetime:
-    """When a deployment that is asked nothing any more stops being billed; now, if that is later."""
-    return min(since + timedelta(seconds=SCALE_DOWN_S), datetime.now(UTC))
+    """When a deployment that is asked nothing any more stops being billed."""
+    return since + timedelta(seconds=SCALE_DOWN_S)
+
+
+def extend_evaluation(workspace: Workspace, ahead_s: float) -> None:
+    """Promise what the deployments to evaluate on will have come to so soon. Raises OutOfBudget."""
+    plan, until = _plan(workspace), datetime.now(UTC) + timedelta(seconds=ahead_s)
+    for span in evaluation_spans(workspace):
+        if not span.settled:
+            usd = _replica_usd(plan, (until - span.begun).total_seconds())
+            if usd is not None:
+                reserve(workspace, span.resource, SAMPLING, usd)
 
 
 def settle_left_behind(workspace: Workspace) -> None:
@@ -127,7 +137,7 @@ def settle_left_behind(workspace: Workspace) -> None:
     events = workspace.lines("events.jsonl")
     for span in evaluation_spans(workspace):
         last_sign = datetime.fromisoformat(events[-1]["at"]) if events else span.begun
-        end_evaluation(workspace, span, asleep_at(max(span.begun, last_sign)))
+        end_evaluation(workspace, span, min(asleep_at(max(span.begun, last_sign)), datetime.now(UTC)))
 
 
 def _span_file(deployment: str) -> str:

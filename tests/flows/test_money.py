@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from flows.preference_learning import preference_learning
 from preference.plan import FIRST_HOUR, SAMPLING, TRAINING, Plan, trial_line
 from preference.session import Outcome, SessionRecord, SessionState
 from tasks.spending import ledger
+from tests.flows.conftest import WORDS, pair
 from tests.flows.test_recovery import start, wait_for
 
 FOUR = {"learning_rates": [1e-4, 3e-4], "betas": [0.1, 0.3], "max_context_length": 512}
@@ -208,3 +210,25 @@ def test_the_next_plan_says_how_far_off_the_last_one_was(local_server, make_requ
     with answering({"plan": {"decision": "reject"}}) as gates:
         run(make_request(local_server.url, session=SESSION, price_book=price_book))
     assert "Past sessions here, in the median: Training cost 1 × its estimate (1 session)" in gates.pages[0][1]
+
+
+def test_an_evaluation_that_takes_longer_than_the_budget_allows_is_taken_down(
+    local_server, make_request, answering, home, price_book, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("preference.plan.SCALE_DOWN_S", 0.0)
+    monkeypatch.setattr("tasks.serving.WATCH_S", 0.5)
+    slow = tmp_path / "slow.jsonl"
+    slow.write_text("".join(json.dumps(pair(f"!slow=15 {n} {word}")) + "\n" for n, word in enumerate(WORDS[20:])))
+    fields = {"price_book": price_book, "held_out": str(slow)}
+    with answering({"plan": {"decision": "reject"}}):
+        run(make_request(local_server.url, **fields, session=OTHER))
+    high = sum(line.usd_high for line in plan_of(Workspace(OTHER, home)).lines if line.what in (TRAINING, SAMPLING))
+    with answering(YES) as gates:
+        state = run(make_request(local_server.url, **fields, session=SESSION, budget_usd=high))
+    assert (state.name, state.type) == ("OutOfBudget", "COMPLETED"), state.message
+    assert [gate for gate, _ in gates.pages] == ["plan"]
+    assert f"**Out of budget.** pw-{SESSION}-eval@1 (held-out sampling) may cost up to" in report_of(home)
+    assert not httpx.get(f"{local_server.url}/v1/accounts/local/deployments").json()["deployments"]
+    spent = ledger(Workspace(SESSION, home)).spent()
+    assert spent.known
+    assert spent.usd < high + 0.05  # a few seconds to take it down
