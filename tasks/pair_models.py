@@ -23,6 +23,7 @@ from tasks import spending
 from tasks.deployment import take_down_evaluation
 from tasks.inspection import Staged
 from tasks.progress import say, timed
+from tasks.watching import within_budget
 
 STRONG, WEAK = "strong", "weak"
 
@@ -75,7 +76,7 @@ def pair_serving(platform: FireworksPlatform, workspace: Workspace, plan: Plan) 
     assert plan.pairs is not None
     serving = plan.request.serving
     wanted = {STRONG: (plan.pairs.strong, STRONG_ANSWERS), WEAK: (plan.pairs.weak, WEAK_ANSWERS)}
-    with platform.get_client(workspace.session) as client, ExitStack() as stack:
+    with platform.get_client(workspace.session) as client, within_budget(client, workspace), ExitStack() as stack:
         try:
             made = {}
             for role, (model, line) in wanted.items():

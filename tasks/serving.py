@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Self
 
 from blocks.client import FireworksClient
 from blocks.client_serving import evaluation_deployment
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
 from preference.comparison import Contestant
-from preference.ledger import OutOfBudget
 from preference.plan import Plan, evaluation_starts
 from preference.session import resource
 from preference.wire import Deployment
 from tasks import spending
 from tasks.deployment import take_down_evaluation
 from tasks.progress import say
-
-WATCH_S = 15.0  # between two looks at what the deployments have come to
+from tasks.watching import within_budget
 
 
 class EvaluationServing:
@@ -82,46 +78,9 @@ class EvaluationServing:
 
 @contextmanager
 def evaluation_serving(platform: FireworksPlatform, workspace: Workspace, plan: Plan) -> Iterator[EvaluationServing]:
-    """Deployments to evaluate on; all of them are taken down on every way out.
-
-    Their time is money, and an estimate of it can be passed while they are asked: where the budget would be, they
-    are taken down under those that ask. Raises OutOfBudget then.
-    """
-    with platform.get_client(workspace.session) as client, _Watch(client, workspace) as watch:
+    """Deployments to evaluate on; all of them are taken down on every way out."""
+    with platform.get_client(workspace.session) as client, within_budget(client, workspace):
         try:
             yield EvaluationServing(client, workspace, plan)
-        except Exception:
-            if watch.reached is None:
-                raise
         finally:
             take_down_evaluation(client, workspace)
-    if watch.reached is not None:
-        raise watch.reached
-
-
-class _Watch:
-    """Looks at what the deployments have come to, and takes them down before they pass the budget."""
-
-    def __init__(self, client: FireworksClient, workspace: Workspace) -> None:
-        self.reached: OutOfBudget | None = None
-        self._client = client
-        self._workspace = workspace
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._over.wait(WATCH_S):
-            try:
-                spending.extend_evaluation(self._workspace, 2 * WATCH_S)
-            except OutOfBudget as error:
-                self.reached = error
-                take_down_evaluation(self._client, self._workspace)
-                return

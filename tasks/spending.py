@@ -124,9 +124,9 @@ def extend_evaluation(workspace: Workspace, ahead_s: float) -> None:
     plan, until = _plan(workspace), datetime.now(UTC) + timedelta(seconds=ahead_s)
     for span in evaluation_spans(workspace):
         if not span.settled:
-            usd = _replica_usd(plan, (until - span.begun).total_seconds())
+            usd = replica_usd(plan, (until - span.begun).total_seconds())
             if usd is not None:
-                reserve(workspace, span.resource, SAMPLING, usd)
+                reserve(workspace, span.resource, span.category, usd)
 
 
 def settle_left_behind(workspace: Workspace) -> None:

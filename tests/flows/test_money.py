@@ -216,7 +216,7 @@ def test_an_evaluation_that_takes_longer_than_the_budget_allows_is_taken_down(
     local_server, make_request, answering, home, price_book, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("preference.plan.SCALE_DOWN_S", 0.0)
-    monkeypatch.setattr("tasks.serving.WATCH_S", 0.5)
+    monkeypatch.setattr("tasks.watching.WATCH_S", 0.5)
     slow = tmp_path / "slow.jsonl"
     slow.write_text("".join(json.dumps(pair(f"!slow=15 {n} {word}")) + "\n" for n, word in enumerate(WORDS[20:])))
     fields = {"price_book": price_book, "held_out": str(slow)}
