@@ -130,7 +130,7 @@ class Measured:
 def plain_trl(line: dict[str, Any]) -> None:
     """One job as anybody would run it with TRL on this machine: its own model, reference and head."""
     from datasets import Dataset
-    from transformers import TrainerCallback, set_seed
+    from transformers import SchedulerType, TrainerCallback, set_seed
     from trl import DPOTrainer
 
     from local_server.training.job import TrainingJob
@@ -148,11 +148,13 @@ def plain_trl(line: dict[str, Any]) -> None:
     os.dup2(2, 1)  # what TRL prints is not an event
     job = TrainingJob.model_validate(line)
     base = load_base(job.base_model, job.dtype)
+    args = settings(job, base, base.dataset(job))
+    args.lr_scheduler_type = SchedulerType.CONSTANT  # the API's default; TRL's own is linear
     set_seed(job.seed)
     trainer = DPOTrainer(
         model=base.model,
         processing_class=base.tokenizer,
-        args=settings(job, base, base.dataset(job)),
+        args=args,
         train_dataset=Dataset.from_list(read_pairs(job.dataset)),
         peft_config=lora_config(base.model, job),
         callbacks=[Print()],
