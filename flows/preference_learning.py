@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prefect import flow, runtime, unmapped
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
@@ -27,6 +29,7 @@ from tasks.inspection import (
     stage_dataset,
     upload_training_set,
 )
+from tasks.judged_sweep import JudgedSweep
 from tasks.pair_models import choose_pair_models
 from tasks.pricing import price_book
 from tasks.serving import evaluation_serving
@@ -101,17 +104,18 @@ def phases(run: Session) -> Ending:
 
     # Then one job a trial, at most six on the platform at once.
     run.slots = sweep_slots(workspace, plan.trials, request.max_active_jobs)
-    trained = train_trial.map(
+    training = train_trial.map(
         unmapped(platform), unmapped(workspace), plan.trials, unmapped(dataset), unmapped(run.slots)
-    ).result()
+    )
 
     # 5. Base and candidates answer the same held-out prompts; the proposed winner is measured once more.
-    contestants = contestants_of(plan, trained)
     selection, confirmation = held_out_halves(split)
-    approve_new_spending(workspace, plan, SAMPLING)
-    with evaluation_serving(platform, workspace, plan) as serving:
+    asked = partial(approve_new_spending, workspace, plan, SAMPLING)
+    with evaluation_serving(platform, workspace, plan, before_first=asked) as serving:
         judge = Judge(platform, workspace, serving, plan, evaluator, environment)
-        comparison = judge.compare(contestants, selection, confirmation)
+        sweep = JudgedSweep(workspace, plan, run.slots, judge, selection)
+        contestants = contestants_of(plan, sweep.follow(training))
+        comparison = judge.compare(contestants, selection, confirmation, sweep.measured)
     reporting.publish_comparison(workspace, comparison)
     decided = review(workspace, comparison, plan)
     if decided.winner is None:

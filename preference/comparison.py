@@ -30,6 +30,7 @@ class ScoredAnswer(BaseModel):
     completion_tokens: int = 0
     score: float | None = None
     reason: str = ""
+    left_out: bool = False  # not asked for any more: it cannot catch up
 
 
 class Contestant(BaseModel):
@@ -114,6 +115,7 @@ class Comparison(BaseModel):
     reasons: list[str]
     n_selection: int
     headline: Headline | None = None
+    target: str = ""  # whether the request's target is met, in a sentence; "" where it has none
 
 
 UNSCORED_CHAMPION = "The champion could not be scored, so that nothing is known to beat it."
@@ -131,14 +133,16 @@ def compare(contestants: Sequence[Contestant], answers: Answers, opponent: str =
     if opponent not in by_name or not by_name[opponent].is_base:
         raise ValueError(f"the opponent {opponent!r} is none of the bases among {sorted(by_name)}")
     others = [c for c in contestants if c.name != opponent]
-    scores = {c.name: _scores(answers[c.name]) for c in others}
-    against = _scores(answers[opponent])
+    scores = {c.name: scores_of(answers[c.name]) for c in others}
+    against = scores_of(answers[opponent])
     found = {c.name: [] if c.is_base else flags_of(answers[c.name], answers[c.base]) for c in others}
     champion = CHAMPION if CHAMPION in by_name else None
     if champion:
         found[champion] = []  # it is in service: what it is like is not asked
     choice: Choice = choose(scores, against, found, champion=champion, untouched=[c.name for c in others if c.is_base])
-    standings = [_standing(by_name[name], answers, opponent, found[name]) for name in choice.ranking]
+    # who was judged on a part only stands last, whatever that part's mean
+    ranking = sorted(choice.ranking, key=lambda name: any(a.left_out for a in answers[name]))
+    standings = [_standing(by_name[name], answers, opponent, found[name]) for name in ranking]
     served = next((s for s in standings if s.contestant.name == champion), None)
     unscored = [UNSCORED_CHAMPION] if served and served.score.value is None else []
     return Comparison(
@@ -202,7 +206,7 @@ def beats_champion(comparison: Comparison, candidate: str) -> bool:
 
 def headline(proposed: Contestant, opponent: Contestant, answers: Answers, *, confirmed: bool) -> Headline:
     """The one number of the report, with its interval."""
-    ours, theirs = _scores(answers[proposed.name]), _scores(answers[opponent.name])
+    ours, theirs = scores_of(answers[proposed.name]), scores_of(answers[opponent.name])
     return Headline(
         candidate=proposed.name,
         confirmed=confirmed,
@@ -212,15 +216,17 @@ def headline(proposed: Contestant, opponent: Contestant, answers: Answers, *, co
         win_rate=Estimate.of(win_rate(scores_to_outcomes(ours, theirs))),
         opponent="" if proposed.base == opponent.name else f"{opponent.name} ({opponent.label})",
         own_base=_own_base(proposed, opponent.name, answers),
-        champion=Estimate.of(mean_score(_scores(answers[CHAMPION]))) if CHAMPION in answers else None,
-        over_champion=Estimate.of(paired_difference(ours, _scores(answers[CHAMPION]))) if CHAMPION in answers else None,
+        champion=Estimate.of(mean_score(scores_of(answers[CHAMPION]))) if CHAMPION in answers else None,
+        over_champion=Estimate.of(paired_difference(ours, scores_of(answers[CHAMPION])))
+        if CHAMPION in answers
+        else None,
     )
 
 
 def _own_base(contestant: Contestant, opponent: str, answers: Answers) -> Estimate | None:
     if contestant.is_base or contestant.base == opponent:
         return None
-    ours, theirs = _scores(answers[contestant.name]), _scores(answers[contestant.base])
+    ours, theirs = scores_of(answers[contestant.name]), scores_of(answers[contestant.base])
     return Estimate.of(win_rate(scores_to_outcomes(ours, theirs)))
 
 
@@ -229,7 +235,9 @@ def flags_of(answers: Sequence[ScoredAnswer], base: Sequence[ScoredAnswer]) -> l
 
     Length is not held against it: that is a bias of judges, and an evaluator's code says what is wanted.
     """
-    return flags([a.text for a in answers], opponent_completions=[a.text for a in base])
+    asked = [(a.text, b.text) for a, b in zip(answers, base, strict=False) if not a.left_out]
+    found = flags([ours for ours, _ in asked], opponent_completions=[theirs for _, theirs in asked])
+    return found + [a.reason for a in answers if a.left_out][:1]
 
 
 def comparison_markdown(comparison: Comparison) -> str:
@@ -264,6 +272,8 @@ def comparison_markdown(comparison: Comparison) -> str:
     lines += ["", verdict, *(f"- {reason}" for reason in comparison.reasons), ""]
     if comparison.headline is not None:
         lines += [headline_text(comparison.headline), ""]
+    if comparison.target:
+        lines += [comparison.target, ""]
     return "\n".join(lines)
 
 
@@ -287,8 +297,8 @@ def _standing(
     flagged: Sequence[str] = (),
 ) -> Standing:
     own, alone = answers[contestant.name], contestant.name == opponent
-    scores, against = _scores(own), _scores(answers[opponent])
-    words = [len(a.text.split()) for a in own]
+    scores, against = scores_of(own), scores_of(answers[opponent])
+    words = [len(a.text.split()) for a in own if not a.left_out]
     return Standing(
         contestant=contestant,
         score=Estimate.of(mean_score(scores)),
@@ -296,12 +306,13 @@ def _standing(
         win_rate=None if alone else Estimate.of(win_rate(scores_to_outcomes(scores, against))),
         own_base=_own_base(contestant, opponent, answers),
         mean_words=sum(words) / len(words) if words else None,
-        n_failed=sum(a.score is None for a in own),
+        n_failed=sum(a.score is None and not a.left_out for a in own),
         flags=list(flagged),
     )
 
 
-def _scores(answers: Sequence[ScoredAnswer]) -> list[float]:
+def scores_of(answers: Sequence[ScoredAnswer]) -> list[float]:
+    """NaN where there is no score."""
     return [math.nan if a.score is None else a.score for a in answers]
 
 

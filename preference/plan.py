@@ -182,7 +182,7 @@ def cost_lines(
     n_models = len(trials) + len(bases) + (champion is not None)  # the bases answer, too
     n_answers = n_models * data.n_held_out
     answer_tokens = n_answers * request.sampling.max_tokens
-    n_starts = evaluation_starts(len(bases), data)
+    n_starts = evaluation_starts(request, len(trials), bases)
     models_of = [trial.base_model for trial in trials] + ([champion.base] if champion else [])
     slow = [  # how many times as long each model that answers takes
         speed.seconds_for_size(base.n_parameters)
@@ -224,12 +224,17 @@ def cost_lines(
     ]
 
 
-def evaluation_starts(n_bases: int, data: DataSize) -> int:
+def evaluation_starts(request: PreferenceRequest, n_trials: int, bases: Sequence[PlannedBase]) -> int:
     """How often a deployment to evaluate on is started, at most.
 
-    With several bases each is taken down after its batch; the winner's and the opponent's come up again to confirm.
+    Each is taken down after its batch, the last one of a single base after the confirmation, too. With several bases
+    the winner's and the opponent's come up again to confirm. With a target every model is a batch of its own.
     """
-    return 1 if n_bases == 1 else n_bases + (2 if data.n_confirmation else 0)
+    has_target = request.target_win_rate is not None or request.target_score is not None
+    n_batches = n_trials if has_target else len(bases)
+    if len(bases) == 1:
+        return n_batches
+    return n_batches + has_target + (2 if bases[0].data.n_confirmation else 0)
 
 
 def plan_warnings(request: PreferenceRequest, bases: Sequence[PlannedBase], prices: PriceBook) -> list[str]:
@@ -297,6 +302,7 @@ def plan_markdown(plan: Plan) -> str:
             f"- Evaluator `{plan.evaluator.name}`, {plan.evaluator.entry_point}, "
             f"sha256 `{plan.evaluator.sha256[:12]}`, {plan.evaluator.sandbox}",
             *champion_text(plan),
+            *_target_text(plan),
             f"- Expected 95 % interval of the headline win rate: {width}",
             "",
             *bases_table(plan),
@@ -321,6 +327,14 @@ def plan_markdown(plan: Plan) -> str:
             "",
         ]
     )
+
+
+def _target_text(plan: Plan) -> list[str]:
+    request = plan.request
+    parts = [f"win rate {100 * request.target_win_rate:g} %"] if request.target_win_rate is not None else []
+    parts += [f"score {request.target_score:g}"] if request.target_score is not None else []
+    stop = "; the sweep stops once a candidate is known to reach it" if request.stop_at_target else ""
+    return [f"- Target: {' and '.join(parts)}, decided on the confirmation half{stop}"] if parts else []
 
 
 def _title(plan: Plan) -> str:

@@ -11,6 +11,7 @@ from preference.cost import CostLine, duration_text, total, usd_text
 from preference.pairs import PairsMade, pairs_markdown
 from preference.plan import FIRST_HOUR, Plan, bases_text
 from preference.session import Outcome, SessionRecord
+from preference.targets import Stopped
 from preference.trials import Trial
 
 
@@ -62,6 +63,7 @@ class ReportFacts(BaseModel):
     versions: dict[str, str] = {}
     examples: list[dict[str, str]] = []
     pairs: PairsMade | None = None  # where the dataset had prompts alone
+    stopped: Stopped | None = None  # before all was trained
     pictures: list[str] = []  # those that are in figures/, by name
 
 
@@ -77,6 +79,7 @@ def final_report(facts: ReportFacts) -> str:
     parts = [
         f"# Preference learning, session {facts.record.session}",
         _verdict(facts),
+        _target(facts),
         _what_now(facts),
         _comparison(facts),
         _endpoint(facts),
@@ -113,6 +116,18 @@ def _verdict(facts: ReportFacts) -> str:
     name = words[outcome] if outcome in words else str(facts.record.state).capitalize()
     measured = f" {headline_text(shown)}" if shown else ""
     return f"**{name}.** {facts.record.message}{measured}"
+
+
+def _target(facts: ReportFacts) -> str:
+    """Met or not, and whether the sweep ended early for it."""
+    told = [facts.comparison.target] if facts.comparison and facts.comparison.target else []
+    if facts.stopped:
+        n_not = sum(fact.job_state != "JOB_STATE_COMPLETED" for fact in facts.trials)
+        told.append(
+            f"**The sweep was stopped early:** {facts.stopped.reason}. {n_not} of {len(facts.trials)} trials were "
+            "cancelled, or not started."
+        )
+    return "\n\n".join(told)
 
 
 def _promoted(facts: ReportFacts) -> str | None:
@@ -218,7 +233,7 @@ def _training(facts: ReportFacts) -> str:
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for fact in facts.trials:
-        state = fact.job_state.removeprefix("JOB_STATE_").lower()
+        state = fact.job_state.removeprefix("JOB_STATE_").lower().replace("_", " ")
         told = f"{state}: {_one_line(fact.message, 200)}" if fact.message else state
         rows.append(
             f"| {fact.trial.name} | {fact.trial.label} | `{fact.trial.job_id}` {told} "

@@ -234,6 +234,30 @@ class PreferenceRequest(BaseModel):
         json_schema_extra={"position": 5},
     )
     sweep: Grid = Field(default_factory=Grid, title="Sweep", json_schema_extra={"position": 6})
+    target_win_rate: float | None = Field(
+        None,
+        title="Target: win rate",
+        description="Against the opponent, 0 to 1, a tie half: 0.7 is 70 %. Decided on the confirmation half, at the "
+        "interval's lower bound. Empty: none.",
+        gt=0,
+        lt=1,
+        json_schema_extra={"position": 6},
+    )
+    target_score: float | None = Field(
+        None,
+        title="Target: score",
+        description="The evaluator's mean score, 0 to 1. Empty: none.",
+        gt=0,
+        lt=1,
+        json_schema_extra={"position": 6},
+    )
+    stop_at_target: bool = Field(
+        False,
+        title="Stop the sweep at the target",
+        description="Once a candidate is known to reach it on the selection prompts, running jobs are cancelled and "
+        "waiting ones are not started.",
+        json_schema_extra={"position": 6},
+    )
     max_active_jobs: int = Field(
         6, title="Training jobs at once, at most", ge=1, le=64, json_schema_extra={"position": 7}
     )
@@ -320,6 +344,12 @@ class PreferenceRequest(BaseModel):
     @classmethod
     def _no_outer_blanks(cls, text: str) -> str:
         return text.strip()
+
+    @model_validator(mode="after")
+    def _a_target_to_stop_at(self) -> PreferenceRequest:
+        if self.stop_at_target and self.target_win_rate is None and self.target_score is None:
+            raise ValueError("stop_at_target needs a target: give target_win_rate or target_score")
+        return self
 
     @model_validator(mode="after")
     def _loss_and_strength_fit(self) -> PreferenceRequest:

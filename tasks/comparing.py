@@ -16,7 +16,8 @@ from preference.bases import CHAMPION
 from preference.comparison import Answers, Comparison, Contestant, ScoredAnswer, compare_halves
 from preference.plan import SAMPLING, Plan
 from preference.splits import HeldOutPrompt, read_prompts
-from tasks.evaluation import answer_prompts, score_answers
+from preference.targets import with_target
+from tasks.evaluation import answer_prompts, is_answered, score_answers
 from tasks.progress import timed
 from tasks.serving import EvaluationServing
 from tasks.training import TrainedTrial
@@ -77,21 +78,21 @@ class Judge:
             own = [c for c in contestants if c.base == base]
             with timed(self.workspace, SAMPLING):
                 answers = self._answers(own, prompts)
-            if len(self.plan.bases) > 1:
-                self.serving.release(base, own)
             found |= self._scores(own, answers, prompts, part)
         return found
 
     def _answers(
         self, contestants: Sequence[Contestant], prompts: Sequence[HeldOutPrompt]
     ) -> Sequence[list[ScoredAnswer]]:
+        sampling = self.plan.request.sampling
+        unanswered = [c for c in contestants if not is_answered(self.workspace, c, prompts, sampling)]
         return answer_prompts.map(
             unmapped(self.platform),
             unmapped(self.workspace),
             list(contestants),
-            unmapped(self.serving.addresses(contestants)),
+            unmapped(self.serving.addresses(unanswered)),
             unmapped(prompts),
-            unmapped(self.plan.request.sampling),
+            unmapped(sampling),
         ).result()
 
     def _scores(
@@ -118,12 +119,23 @@ class Judge:
         contestants: Sequence[Contestant],
         selection: Sequence[HeldOutPrompt],
         confirmation: Sequence[HeldOutPrompt],
+        measured: Answers,
     ) -> Comparison:
-        """Rank all on the selection half, and measure the proposed one once on the confirmation half."""
-        halves = {"selection": selection, "confirmation": confirmation}
-        return compare_halves(
+        """Rank all on the selection half, and measure the proposed one once on the confirmation half.
+
+        measured: what the selection half has brought so far.
+        """
+
+        def answers(wanted: Sequence[Contestant], part: str) -> Answers:
+            if part == "confirmation":
+                return self.score(wanted, confirmation, part)
+            missing = [c for c in wanted if c.name not in measured]
+            return {**measured, **(self.score(missing, selection, part) if missing else {})}
+
+        found = compare_halves(
             contestants,
-            lambda measured, part: self.score(measured, halves[part], part),
+            answers,
             has_confirmation=bool(confirmation),
             opponent=self.plan.opponent,
         )
+        return with_target(found, self.plan.request)

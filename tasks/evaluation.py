@@ -117,6 +117,15 @@ def answer_prompts(
     return answers
 
 
+def is_answered(
+    workspace: Workspace, contestant: Contestant, prompts: Sequence[HeldOutPrompt], sampling: Sampling
+) -> bool:
+    """Whether the journal has all of a contestant's answers, so that no deployment is needed for them."""
+    parameters = sampling_parameters(sampling)
+    with closing(Journal(workspace.path(JOURNAL))) as journal:
+        return all(journal.find(answer_key(contestant.model, p.messages, parameters)) is not None for p in prompts)
+
+
 def _unscored(prompt: HeldOutPrompt, answer: Answer | None) -> ScoredAnswer:
     asked = str(prompt.messages[-1].get("content", ""))
     if answer is None:
@@ -161,12 +170,16 @@ def score_answers(
         if found is not None:
             answer = answer.model_copy(update={"score": found.score, "reason": found.error or found.reason or ""})
         scored.append(answer)
-    text = "".join(json.dumps(a.model_dump(mode="json"), ensure_ascii=False) + "\n" for a in scored)
-    workspace.write_text(f"verdicts/{part}-{contestant.name}.jsonl", text)
+    write_scored(workspace, part, contestant, scored)
     n_failed = sum(a.score is None for a in scored)
     failed = f", {n_failed} could not be scored" if n_failed else ""
     say(workspace, "evaluate", f"{contestant.name}: {len(scored) - n_failed} answers scored{failed}")
     return scored
+
+
+def write_scored(workspace: Workspace, part: str, contestant: Contestant, scored: Sequence[ScoredAnswer]) -> None:
+    text = "".join(json.dumps(a.model_dump(mode="json"), ensure_ascii=False) + "\n" for a in scored)
+    workspace.write_text(f"verdicts/{part}-{contestant.name}.jsonl", text)
 
 
 def _evaluation_row(prompt: HeldOutPrompt, answer: ScoredAnswer) -> dict[str, Any]:

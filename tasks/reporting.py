@@ -21,13 +21,14 @@ from preference.pairs import PairsMade
 from preference.plan import TRAINING, Plan, actual_lines, plan_markdown
 from preference.report import EndpointFacts, ReportFacts, TrialFacts, Usage, final_report
 from preference.session import SessionRecord, SessionState, is_session_id
+from preference.targets import Stopped
 from tasks.deployment import Endpoint
 from tasks.drawing import draw, drawings, headline_answers, trained_trials, with_pictures_inside
 from tasks.evaluation import JOURNAL
 from tasks.pairs import MADE
 from tasks.progress import TIMINGS, say
 from tasks.spending import ledger
-from tasks.training import TrainedTrial
+from tasks.training import STOPPED, TrainedTrial
 
 SESSIONS_REMEMBERED = 20  # whose estimates the next plan is told beside
 PACKAGES = ("prefworks", "prefect", "httpx", "pydantic", "pandas")
@@ -135,6 +136,7 @@ def gather(workspace: Workspace) -> ReportFacts:
         n_possibly_billed_twice=doubtful,
         actual=_actual(workspace, plan, trained) if plan else [],
         versions=_versions(),
+        stopped=workspace.read(STOPPED, Stopped),
         examples=_examples(workspace, comparison) if comparison else [],
         pictures=list(drawings(workspace)),
         pairs=workspace.read(MADE, PairsMade),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from blocks.client import FireworksClient
@@ -22,10 +22,14 @@ from tasks.watching import within_budget
 class EvaluationServing:
     """The session's deployments to evaluate on, by base. For one thread: the flow's own."""
 
-    def __init__(self, client: FireworksClient, workspace: Workspace, plan: Plan) -> None:
+    def __init__(
+        self, client: FireworksClient, workspace: Workspace, plan: Plan, before_first: Callable[[], None]
+    ) -> None:
         self._client = client
         self._workspace = workspace
         self._plan = plan
+        self._before_first = before_first
+        self._asked = False
         self._up: dict[str, Deployment] = {}
         self._addresses: dict[str, str] = {}
 
@@ -46,13 +50,11 @@ class EvaluationServing:
             self._addresses[contestant.name] = address
         return {c.name: self._addresses[c.name] for c in contestants}
 
-    def release(self, base: str, contestants: Sequence[Contestant]) -> None:
-        """Take one base's deployment down, so that it does not idle; it is started again where it is asked for."""
-        if self._up.pop(base, None) is not None:
-            take_down_evaluation(self._client, self._workspace, only=self._id(base))
-        for contestant in contestants:
-            if contestant.base == base:
-                self._addresses.pop(contestant.name, None)
+    def release_all(self) -> None:
+        """Take them down, so that none idles; they are started again where they are asked for."""
+        if self._up:
+            self._up, self._addresses = {}, {}
+            take_down_evaluation(self._client, self._workspace)
 
     def _deployment(self, base: str) -> Deployment:
         """Its ID is chosen by session and written down first, so that whatever dies, it is found and taken down."""
@@ -65,7 +67,10 @@ class EvaluationServing:
                 accelerator_count=serving.accelerator_count,
                 display_name=deployment_id,
             )
-            share = 1 / evaluation_starts(len(self._plan.bases), self._plan.data)
+            if not self._asked:
+                self._before_first()
+                self._asked = True
+            share = 1 / evaluation_starts(self._plan.request, len(self._plan.trials), self._plan.bases)
             spending.begin_evaluation(self._workspace, self._plan, deployment_id, share)
             say(self._workspace, "evaluate", f"starting deployment {deployment_id}")
             self._up[base] = self._client.ensure_deployment(deployment_id, spec)
@@ -77,10 +82,14 @@ class EvaluationServing:
 
 
 @contextmanager
-def evaluation_serving(platform: FireworksPlatform, workspace: Workspace, plan: Plan) -> Iterator[EvaluationServing]:
-    """Deployments to evaluate on; all of them are taken down on every way out."""
+def evaluation_serving(
+    platform: FireworksPlatform, workspace: Workspace, plan: Plan, *, before_first: Callable[[], None]
+) -> Iterator[EvaluationServing]:
+    """Deployments to evaluate on; all of them are taken down on every way out. before_first: called before the first
+    one is started, and may raise.
+    """
     with platform.get_client(workspace.session) as client, within_budget(client, workspace):
         try:
-            yield EvaluationServing(client, workspace, plan)
+            yield EvaluationServing(client, workspace, plan, before_first)
         finally:
             take_down_evaluation(client, workspace)

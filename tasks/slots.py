@@ -11,6 +11,10 @@ class Stopped(Exception):
     """The run is ending: what waits is not started."""
 
 
+class StoppedEarly(Exception):
+    """The sweep is over before all is trained, and the run goes on with what there is; the message says why."""
+
+
 class Slots:
     """A semaphore whose places may already be taken when it is made.
 
@@ -32,6 +36,8 @@ class Slots:
     def hold(self, name: str) -> Iterator[None]:
         """Wait for a place, and give it back afterwards. Raises Stopped, or stop's reason, once that was called."""
         with self._changed:
+            if isinstance(self._because, StoppedEarly):
+                raise self._because
             if name not in self._running:
                 self._waiting.add(name)
                 self._changed.wait_for(lambda: self._stopped or self._is_next(name))

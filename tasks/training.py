@@ -15,19 +15,23 @@ from prefect.context import TaskRunContext
 from pydantic import BaseModel
 
 from blocks.client import FireworksClient
-from blocks.errors import NotReached, PlatformError, Refused, Unavailable
+from blocks.errors import NotFound, NotReached, PlatformError, Refused, Unavailable
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
 from preference.health import training_health
 from preference.ledger import OutOfBudget
+from preference.targets import Stopped
 from preference.trials import Trial, cheapest_first
 from preference.wire import FAILED_JOB_STATES, SUCCEEDED_JOB_STATES, TERMINAL_JOB_STATES, DpoJob, full_name
 from tasks import spending
 from tasks.progress import say
-from tasks.slots import Slots
+from tasks.slots import Slots, StoppedEarly
 from tasks.steps import Steps
 
 POLL_S = 2.0
+NOT_STARTED = "NOT_STARTED"  # ours: no job was asked for
+WORDS = {NOT_STARTED: "not started", "JOB_STATE_CANCELLED": "cancelled"}
+STOPPED = "stopped.json"
 PATIENCE_S = 900.0  # how long the platform may be away before the run gives up; its jobs go on
 
 
@@ -56,29 +60,58 @@ def train_trial(
     done = workspace.read(f"trials/{trial.name}/result.json", TrainedTrial)
     if done is not None:
         return done
-    with slots.hold(trial.name), platform.get_client(workspace.session) as client:
+    with platform.get_client(workspace.session) as client:
         try:
-            spending.reserve_training(workspace, trial)
-        except OutOfBudget as error:
-            slots.stop(error)  # those that run are cancelled as the run ends
-            raise
-        workspace.write(f"trials/{trial.name}/submitted.json", trial)
-        submitted = False
-        try:
-            job = client.ensure_dpo_job(trial.job_id, trial.job_spec(dataset))
-            submitted = True
-            if job.state == "JOB_STATE_CANCELLED":  # by an earlier process of this session, on its way out
-                job = client.resume_dpo_job(trial.job_id)
-            result = follow(client, workspace, trial, job, slots)
-        except Refused as error:  # this trial's end, not the sweep's
-            result = TrainedTrial(trial=trial, job_state="JOB_STATE_FAILED", message=str(error))
-        spending.settle_training(workspace, trial, completed=result.succeeded, refused=not submitted)
+            with slots.hold(trial.name):
+                result = _train(client, workspace, trial, dataset, slots)
+        except StoppedEarly as stop:
+            result = _end_early(client, workspace, trial, str(stop))
     workspace.write(f"trials/{trial.name}/result.json", result)
-    outcome = "trained" if result.succeeded else f"failed: {result.message}"
+    outcome = "trained" if result.succeeded else f"{WORDS.get(result.job_state, 'failed')}: {result.message}"
     say(workspace, "sweep", f"{trial.name} ({trial.label}) {outcome}", trial=trial.name)
     for doubt in training_health(trial.method, result.metrics):
         say(workspace, "sweep", f"{trial.name}: {doubt}", trial=trial.name)
     return result
+
+
+def _train(client: FireworksClient, workspace: Workspace, trial: Trial, dataset: str, slots: Slots) -> TrainedTrial:
+    try:
+        spending.reserve_training(workspace, trial)
+    except OutOfBudget as error:
+        slots.stop(error)  # those that run are cancelled as the run ends
+        raise
+    workspace.write(f"trials/{trial.name}/submitted.json", trial)
+    submitted = False
+    try:
+        job = client.ensure_dpo_job(trial.job_id, trial.job_spec(dataset))
+        submitted = True
+        if job.state == "JOB_STATE_CANCELLED":  # by an earlier process of this session, on its way out
+            job = client.resume_dpo_job(trial.job_id)
+        result = follow(client, workspace, trial, job, slots)
+    except Refused as error:  # this trial's end, not the sweep's
+        result = TrainedTrial(trial=trial, job_state="JOB_STATE_FAILED", message=str(error))
+    spending.settle_training(workspace, trial, completed=result.succeeded, refused=not submitted)
+    return result
+
+
+def _end_early(client: FireworksClient, workspace: Workspace, trial: Trial, reason: str) -> TrainedTrial:
+    """What runs is cancelled and looked at until it has ended; what waited was never started.
+
+    A job that completes before the cancellation reaches it has a model, and keeps it.
+    """
+    if not _under_way(workspace, trial):
+        return TrainedTrial(trial=trial, job_state=NOT_STARTED, message=reason)
+    try:
+        if client.get_dpo_job(trial.job_id).state not in TERMINAL_JOB_STATES:
+            client.cancel_dpo_job(trial.job_id)
+    except NotFound:  # the process died between the note and the call
+        spending.settle_training(workspace, trial, completed=False, refused=True)
+        return TrainedTrial(trial=trial, job_state=NOT_STARTED, message=reason)
+    except Refused as error:  # it ended by itself in between
+        say(workspace, "sweep", f"{trial.name}: {error}")
+    result = follow(client, workspace, trial, client.get_dpo_job(trial.job_id), Slots(1))
+    spending.settle_training(workspace, trial, completed=result.succeeded)
+    return result if result.succeeded else result.model_copy(update={"message": reason})
 
 
 def follow(client: FireworksClient, workspace: Workspace, trial: Trial, job: DpoJob, slots: Slots) -> TrainedTrial:
@@ -125,11 +158,14 @@ def follow(client: FireworksClient, workspace: Workspace, trial: Trial, job: Dpo
 
 def sweep_slots(workspace: Workspace, trials: Sequence[Trial], limit: int) -> Slots:
     """Slots for this sweep; jobs that an earlier process of the session left running hold theirs already."""
-    return Slots(
+    slots = Slots(
         limit,
         running=[trial.name for trial in trials if _under_way(workspace, trial)],
         order=[trial.name for trial in cheapest_first(trials)],
     )
+    if stopped := workspace.read(STOPPED, Stopped):  # by an earlier process of this session
+        slots.stop(StoppedEarly(stopped.reason))
+    return slots
 
 
 def _under_way(workspace: Workspace, trial: Trial) -> bool:

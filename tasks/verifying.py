@@ -20,6 +20,7 @@ from preference.comparison import Comparison, Contestant, ScoredAnswer, compare_
 from preference.report import final_report
 from preference.session import SessionRecord
 from preference.splits import HeldOutPrompt, halves, read_prompts
+from preference.targets import with_target
 from tasks.evaluation import JOURNAL, sampling_parameters
 from tasks.reporting import PACKAGES, gather
 
@@ -80,7 +81,7 @@ def _compare_again(workspace: Workspace, record: SessionRecord, kept: Comparison
         has_confirmation=bool(confirmation),
         opponent=kept.base.contestant.name,
     )
-    return found, again
+    return found, with_target(again, record.request)
 
 
 def _answer(name: str, number: int, line: dict[str, Any]) -> ScoredAnswer:
@@ -103,7 +104,7 @@ def _journal_differences(
         return [f"{name}: there is no {JOURNAL} to hold it to"]
     found = []
     with closing(Journal(workspace.folder / JOURNAL)) as journal:
-        for answer in answers:
+        for answer in (a for a in answers if not a.left_out):
             prompt = prompts.get(answer.prompt_id)
             if prompt is None:
                 found.append(f"{name}: prompt {answer.prompt_id} is not held out")

@@ -34,8 +34,11 @@ def without_base(parameters: dict) -> dict:
     return {"request": {k: v for k, v in parameters["request"].items() if k != "base_model"}}
 
 
-def test_a_sweep_over_several_bases_evaluates_each_on_its_own_deployment(two_bases, make_request, answering, home):
-    given = without_base(make_request(two_bases.url, base_models=["tiny", "other"], session=SESSION))
+def test_where_serving_costs_each_base_has_its_own_deployment_for_one_batch(
+    two_bases, make_request, answering, home, price_book
+):
+    given = make_request(two_bases.url, base_models=["tiny", "other"], session=SESSION, price_book=price_book)
+    given = without_base(given)
     with answering(YES) as gates:
         state = run(given)
     assert state.name == "Completed", state.message
