@@ -1,8 +1,10 @@
 """Which prompts are nearly the same: groups that a split must not cut in two.
 
 Two prompts are near where the sets of their 5-character shingles, after normalising, have a Jaccard similarity
-of at least 0.8: the same text but for a few characters in a sentence, or a few words in a paragraph. Groups are
-what such pairs connect. MinHash finds the candidates (16 bands of 6: a pair at 0.8 is missed in 1 % of cases,
+of at least 0.8: the same text but for a few characters in a sentence, or a few words in a paragraph. That must hold
+for what the user says, and for the whole prompt: else a system prompt that all rows share would make strangers alike
+("Tell me about tea." and "Tell me about silk." under "You are a helpful assistant."). Groups are what such pairs
+connect. MinHash finds the candidates (16 bands of 6: a pair at 0.8 is missed in 1 % of cases,
 one at 0.9 practically never), and the texts themselves decide.
 """
 
@@ -14,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 from zipfile import BadZipFile
 
 import numpy as np
@@ -30,6 +32,7 @@ _BANDS, _BAND_ROWS = 16, 6
 _SEED = 20070313
 _BATCH_ROWS = 4096
 _REPRESENTATIVES = 8  # of one bucket: what a member is compared with
+_FRUITLESS = 256  # members in a row that are near to none of them: the bucket holds a phrase, not copies
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 
 Shingles = npt.NDArray[np.uint64]
@@ -99,7 +102,7 @@ def _load(path: Path, index: RowIndex) -> NearGroups | None:
 
 
 class _Texts:
-    """Normalised prompts by their number, read from the files when they are needed."""
+    """Normalised user messages by their prompt's number, read from the files when they are needed."""
 
     def __init__(self, files: Sequence[Path], places: npt.NDArray[np.int64]) -> None:
         self._paths, self._places = files, places
@@ -115,21 +118,38 @@ class _Texts:
             file.close()
 
     def read(self, i: int) -> str:
+        return normalise(str(self._messages(i)[-1]["content"]))
+
+    def _messages(self, i: int) -> list[dict[str, Any]]:
         at, start, end = self._places[i].tolist()
         row = orjson.loads(os.pread(self._files[at].fileno(), end - start, start))
-        return normalise(prompt_text(row.get("input", row)["messages"]))
+        messages: list[dict[str, Any]] = row.get("input", row)["messages"]
+        return messages
 
     def batches(self) -> Iterator[list[str]]:
         for start in range(0, len(self._places), _BATCH_ROWS):
             yield [self.read(i) for i in range(start, min(start + _BATCH_ROWS, len(self._places)))]
 
-    def _shingles(self, i: int) -> Shingles:
-        return np.unique(_hash_shingles([self.read(i)])[0])
+    def _shingles(self, i: int) -> tuple[Shingles, Shingles]:
+        """Of what the user says, and of the whole prompt: the same array where there is no system prompt."""
+        messages = self._messages(i)
+        said = _shingle_set(normalise(str(messages[-1]["content"])))
+        return said, said if len(messages) == 1 else _shingle_set(normalise(prompt_text(messages)))
 
     def near(self, i: int, j: int) -> bool:
-        one, other = self.shingles(i), self.shingles(j)
-        shared = len(np.intersect1d(one, other, assume_unique=True))
-        return shared >= THRESHOLD * (len(one) + len(other) - shared)
+        (said, whole), (other_said, other_whole) = self.shingles(i), self.shingles(j)
+        if not _alike(said, other_said):
+            return False
+        return (whole is said and other_whole is other_said) or _alike(whole, other_whole)
+
+
+def _shingle_set(text: str) -> Shingles:
+    return np.unique(_hash_shingles([text])[0])
+
+
+def _alike(one: Shingles, other: Shingles) -> bool:
+    shared = len(np.intersect1d(one, other, assume_unique=True))
+    return shared >= THRESHOLD * (len(one) + len(other) - shared)
 
 
 def _hash_shingles(texts: Sequence[str]) -> tuple[Shingles, npt.NDArray[np.uint64]]:
@@ -196,18 +216,23 @@ def _buckets(file: BinaryIO, band: int, n: int) -> Iterator[list[int]]:
 def _join(bucket: list[int], parents: npt.NDArray[np.int64], texts: _Texts) -> None:
     """Connect the members of a bucket that are near; each is compared with at most 8 that are not."""
     heads: list[int] = []
+    fruitless = 0
     for member in bucket:
         root = _root(parents, member)
         for head in heads:
             other = _root(parents, head)
             if root == other:
+                fruitless = 0
                 break
             if texts.near(member, head):
                 parents[max(root, other)] = min(root, other)
+                fruitless = 0
                 break
         else:
             if len(heads) < _REPRESENTATIVES:
                 heads.append(member)
+            elif (fruitless := fruitless + 1) == _FRUITLESS:
+                return
 
 
 def _root(parents: npt.NDArray[np.int64], i: int) -> int:
