@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import shlex
@@ -52,7 +53,20 @@ def _serve(listener: socket.socket, services: Services) -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=3,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises Ctrl-C again when all is ended
+        _Server(config, services).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Ends the answers under way first, so that a long one neither holds up Ctrl-C nor is cut with a traceback."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._services.serving.end_answers()
+        await super().shutdown(sockets)
 
 
 def _settings(given: argparse.Namespace, key: str | None) -> Settings:

@@ -97,6 +97,8 @@ class Generator:
         if unasked:
             logger.error("the generation process is gone: %s", reason)
         error = {"code": "INTERNAL", "message": f"the generation process is gone: {reason}"}
+        if not unasked:
+            error = {"code": "UNAVAILABLE", "message": "the server is stopping"}
         for owner, queue in self._answers.values():
             if owner is child:
                 queue.put_nowait({"error": error})

@@ -64,6 +64,11 @@ class Serving:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._charge_all()
+        await self.end_answers()
+
+    async def end_answers(self) -> None:
+        """The server is stopping: what is being answered gets 503; what has a replica is warmed at the next start."""
+        self._generator.on_death = lambda: None
         await self._generator.stop()
 
     def create(self, name: str, spec: Deployment) -> Record:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -152,15 +153,32 @@ def test_half_an_upload_is_gone_after_a_kill(run_server, connect):
     assert httpx.put(again, content=b" " * 10_000_000, headers=headers).status_code == 200
 
 
-def test_a_deployment_that_had_a_replica_is_warmed_again(run_server, connect):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_deployment_that_had_a_replica_is_warmed_again(run_server, connect, number):
     server = run_server()
     api = connect(server.url)
     api.deployment("base")
     api.served("accounts/local/deployments/base")
-    server.end(signal.SIGKILL)
+    server.end(number)
     api = connect(run_server().url)
     api.until("deployments/base", lambda body: body["replicaCount"] == 1)
     assert api.chat("accounts/local/deployments/base").status_code == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_answer_under_way_ends_with_the_server_without_a_traceback(run_server, connect, number):
+    server = run_server()
+    api = connect(server.url)
+    api.deployment("base")
+    api.served("accounts/local/deployments/base")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(api.chat, "accounts/local/deployments/base", "!slow=600")
+        api.until("quotas", lambda body: any(q["usage"] and "chat" in q["name"] for q in body["quotas"]))
+        server.end(number)
+        assert (answer.result(30).status_code, "stopping" in answer.result().text) == (503, True)
+    log = (run_server.home / "server.log").read_text()
+    assert "Traceback" not in log
+    assert list((run_server.home / "children").iterdir()) == []
 
 
 def test_a_cancel_that_was_under_way_is_done(run_server, connect, rows_for):
