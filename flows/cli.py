@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 import uuid
@@ -55,7 +54,8 @@ ServerPort = Annotated[int, typer.Option(envvar="LOCAL_SERVER_PORT", help="Port 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def serve(context: typer.Context) -> None:
     """Run the local server of the Fireworks API in the foreground. Example: prefworks serve --port 8787"""
-    raise typer.Exit(subprocess.run([sys.executable, "-m", "local_server", *context.args], check=False).returncode)
+    # this process becomes the server: what ends the one, ends the other
+    os.execv(sys.executable, [sys.executable, "-m", "local_server", *context.args])
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""python -m local_server: the Fireworks API, as far as preference learning needs it, on your own machine."""
+"""The Fireworks API, as far as preference learning needs it, on your own machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 2
     try:
-        with _listen(given.host, given.port) as listener:
+        # uvicorn raises Ctrl-C again when all is ended
+        with contextlib.suppress(KeyboardInterrupt), _listen(given.host, given.port) as listener:
             _serve(listener, Services(_settings(given, key)))
     except (HomeInUse, PriceFault, OSError, sqlite3.Error) as error:
         print(f"the local server did not start: {error}", file=sys.stderr)
@@ -53,8 +54,7 @@ def _serve(listener: socket.socket, services: Services) -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=3,
     )
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises Ctrl-C again when all is ended
-        _Server(config, services).run(sockets=[listener])
+    _Server(config, services).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
@@ -105,7 +105,7 @@ def _positive(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m local_server",
+        prog="prefworks serve",
         description=__doc__,
         epilog=f"{KEY_VARIABLE} in the environment is the key that clients must send; without it any key is taken, "
         "and only loopback addresses may be listened on. The account is called local.",
