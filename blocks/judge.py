@@ -83,19 +83,25 @@ class JudgeEndpoint(Block):
         prices = self.usd_per_million_prompt_tokens, self.usd_per_million_completion_tokens
         return None if min(prices) < 0 else prices
 
-    async def chat_many(self, requests: Iterable[ChatRequest]) -> AsyncGenerator[ChatResult]:
-        """The results as they come, as FireworksClient.chat_many gives them; NotAllowed is raised."""
+    async def chat_many(
+        self, requests: Iterable[ChatRequest], *, concurrency: int | None = None
+    ) -> AsyncGenerator[ChatResult]:
+        """The results as they come, as FireworksClient.chat_many gives them; NotAllowed is raised.
+
+        concurrency: requests in flight, by default and at most as many as the block says.
+        """
+        concurrency = min(concurrency or self.concurrency, self.concurrency)
         connection = Connection(self.base_url, self.api_key.get_secret_value())
         bulk = BulkChat(
             connection,
-            concurrency=self.concurrency,
+            concurrency=concurrency,
             patience_s=self.patience_s,
             limit=lambda model: shared_limit(self.base_url, model),
             url=f"{self.base_url}/chat/completions",
             read_timeout_s=self.read_timeout_s,
         )
         try:
-            async with bulk, aclosing(as_they_come(requests, bulk.ask, self.concurrency)) as results:
+            async with bulk, aclosing(as_they_come(requests, bulk.ask, concurrency)) as results:
                 async for result in results:
                     yield result
         finally:

@@ -177,7 +177,8 @@ def _run(request_file: Path, session: str, *, yes: bool) -> int:
 def _conclude(session: str, url: str) -> None:
     """The last lines: verdict, report, endpoint, and how to look at it."""
     from blocks.workspace import Workspace
-    from preference.comparison import Comparison, headline_text
+    from preference.comparison import Comparison
+    from preference.comparison_page import headline_text
     from preference.report import EndpointFacts
 
     workspace = Workspace(session)

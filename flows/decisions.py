@@ -11,11 +11,13 @@ from pydantic import Field
 from blocks.workspace import Workspace
 from flows.gates import gate
 from preference.approval import beyond_plan, line_price
-from preference.comparison import Comparison, Contestant, beats_champion, comparison_markdown, headline_text
+from preference.comparison import Comparison, Contestant, beats_champion
+from preference.comparison_page import comparison_markdown, headline_text
 from preference.cost import usd_text
 from preference.ledger import Entry, Kind
 from preference.pair_plan import STRONG_ANSWERS, WEAK_ANSWERS
 from preference.plan import FIRST_HOUR, Plan
+from preference.qualification import WHAT_CAN_BE_DONE, Qualification, qualification_markdown
 from preference.session import resource
 from preference.settings import AutoPromote
 from tasks.spending import ledger, next_life
@@ -124,6 +126,43 @@ def approve_new_spending(workspace: Workspace, plan: Plan, category: str) -> Non
     )
     if answer.decision is not YesNo.APPROVE:
         raise SpendingRejected(f"more spending than the plan covers was not approved: {category.lower()}")
+
+
+class JudgeDecision(StrEnum):
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+class JudgeAnswer(RunInput):
+    """Go on with a judge that is below the line, or not."""
+
+    decision: JudgeDecision = Field(
+        title="Decision",
+        description="Stop ends the run before anything is trained: give an evaluator by code, or another judge. "
+        "Continue trains and compares by this judge all the same; no candidate is then called a clear winner.",
+        json_schema_extra={"position": 0},
+    )
+    name: str = Field(
+        "",
+        title="Your name",
+        description="Kept with the decision.",
+        max_length=100,
+        json_schema_extra={"position": 1},
+    )
+
+
+class JudgeNotTrusted(Exception):
+    """A judge is below the line, and a human said stop; the message has the reasons."""
+
+
+def require_trust(workspace: Workspace, tried: Qualification, plan: Plan) -> None:
+    """A qualified judge may decide; about another one a human is asked, never a policy. Raises JudgeNotTrusted."""
+    if tried.qualified:
+        return
+    page = f"# {tried.judge} is below the line\n\n{qualification_markdown(tried)}\n{WHAT_CAN_BE_DONE}\n"
+    answer = gate(workspace, JudgeAnswer, "judge", page, timeout_days=plan.request.gate_timeout_days)
+    if answer.decision is not JudgeDecision.CONTINUE:
+        raise JudgeNotTrusted(f"the judge was not trusted, and nothing was trained: {'; '.join(tried.reasons)}")
 
 
 @dataclass(frozen=True)

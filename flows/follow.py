@@ -148,6 +148,8 @@ def _never_unattended(key: str, workspace: Workspace) -> str:
     """What a human has to say yes to: more spending than was approved, or a line of the plan without a price."""
     if key.startswith("spending"):
         return "This is more than the plan that was approved"
+    if key.startswith("judge"):
+        return "The judge is below the line"
     plan = workspace.read("plan.json", Plan) if key.startswith("plan") else None
     return f"Unknown price: {', '.join(plan.unknown_prices)}" if plan and plan.unknown_prices else ""
 
@@ -175,7 +177,7 @@ def read_request(path: Path, overrides: dict[str, Any] | None = None) -> Prefere
     data = yaml.safe_load(path.read_text("utf-8"))
     if not isinstance(data, dict):
         raise ValueError(f"{path} is not a request: a mapping of fields is wanted, such as `dataset: ...`")
-    for key in ("dataset", "held_out", "evaluator"):
+    for key in ("dataset", "held_out", "evaluator", "labelled"):
         value = data.get(key)
         if isinstance(value, str) and (path.parent / value.split("::")[0]).exists():
             data[key] = str(path.parent.resolve() / value)

@@ -12,6 +12,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.decisions import approve_new_spending, review
 from flows.gates import approve
 from flows.pairs import pairs_from_prompts
+from flows.scoring import code_name, code_of, find_scoring, ready_scorer, scorer_serving
 from flows.sessions import Ending, Session, load_platform, run_session, stop_everything, workspace_of
 from preference.plan import FIRST_HOUR, SAMPLING, draft_plan
 from preference.session import Outcome
@@ -19,9 +20,8 @@ from preference.settings import PreferenceRequest
 from preference.splits import HeldOutPrompt
 from tasks import reporting
 from tasks.champion import find_champion
-from tasks.comparing import Judge, contestants_of, held_out_halves
+from tasks.comparing import Measure, contestants_of, held_out_halves
 from tasks.deployment import deploy_winner
-from tasks.evaluation import fetch_evaluator, prepare_evaluator, summarize
 from tasks.inspection import (
     measure_data,
     resolve_base_models,
@@ -76,31 +76,33 @@ def phases(run: Session) -> Ending:
     # 1. The data is fetched once, checked whole, and split without leaks.
     prices = price_book(platform, workspace)
     base_models = resolve_base_models(platform, workspace, request.base_models, prices.model_sweep.models)
-    evaluator = fetch_evaluator(platform, workspace, request.evaluator)
     data = stage_dataset(platform, workspace, request.dataset, "data")
     held_out = stage_dataset(platform, workspace, request.held_out, "held-out") if request.held_out else None
     split = split_dataset(workspace, request, data, held_out)
     bases = measure_data(platform, workspace, request, base_models, split)
+    scoring = find_scoring(run, split.train)
     reporting.publish_profile(workspace, bases)
 
     # 2. Nothing is trained or bought before its plan is approved.
-    code = summarize(evaluator, unsandboxed=request.unsandboxed_evaluator)
     champion = find_champion(platform, workspace, request, bases)
-    pairs = choose_pair_models(platform, workspace, request, bases, prices, judged_by=code.name)
+    pairs = choose_pair_models(platform, workspace, request, bases, prices, judged_by=code_name(scoring))
     spent = ledger(workspace).spent()
-    draft = draft_plan(workspace.session, request, bases, code, prices, spent, champion, pairs)
+    draft = draft_plan(workspace.session, request, bases, scoring.summary, prices, spent, champion, pairs)
     plan = reporting.publish_plan(workspace, draft)
     if not approve(workspace, plan, timeout_days=request.gate_timeout_days):
         return Ending(Outcome.REJECTED, f"The plan was rejected: {nothing_or_spent(workspace)}.")
 
-    # 3. Prompts become pairs first, where there are no pairs: a strong model's answer over a weak one's.
-    environment = prepare_evaluator(workspace, evaluator)
+    # 3. A judge is tried before the bulk of the money: below the line it decides nothing unasked.
+    scorer = ready_scorer(run, plan, scoring, before_pairs=True)
+
+    # Prompts become pairs, where there are no pairs: a strong model's answer over a weak one's.
     if plan.pairs:
-        dataset = pairs_from_prompts(run, plan, split, evaluator, environment)
+        dataset = pairs_from_prompts(run, plan, split, *code_of(scorer))
         if dataset is None:
             return Ending(Outcome.REJECTED, f"Stopped at the pairs: {nothing_or_spent(workspace)}.")
     else:
         dataset = upload_training_set(platform, workspace, split)
+    scorer = scorer or ready_scorer(run, plan, scoring)  # by the labels of the pairs that were made
 
     # Then one job a trial, at most six on the platform at once.
     run.slots = sweep_slots(workspace, plan.trials, request.max_active_jobs)
@@ -111,11 +113,14 @@ def phases(run: Session) -> Ending:
     # 5. Base and candidates answer the same held-out prompts; the proposed winner is measured once more.
     selection, confirmation = held_out_halves(split)
     asked = partial(approve_new_spending, workspace, plan, SAMPLING)
-    with evaluation_serving(platform, workspace, plan, before_first=asked) as serving:
-        judge = Judge(platform, workspace, serving, plan, evaluator, environment)
-        sweep = JudgedSweep(workspace, plan, run.slots, judge, selection)
+    with (
+        scorer_serving(run, plan, scorer) as served,
+        evaluation_serving(platform, workspace, plan, before_first=asked) as serving,
+    ):
+        measure = Measure(platform, workspace, serving, plan, served)
+        sweep = JudgedSweep(workspace, plan, run.slots, measure, selection)
         contestants = contestants_of(plan, sweep.follow(training))
-        comparison = judge.compare(contestants, selection, confirmation, sweep.measured)
+        comparison = measure.compare(contestants, selection, confirmation, sweep.measured)
     reporting.publish_comparison(workspace, comparison)
     decided = review(workspace, comparison, plan)
     if decided.winner is None:

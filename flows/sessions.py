@@ -17,7 +17,7 @@ from prefect.states import Completed, Crashed
 from blocks.errors import PlatformError
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import FULL_MB, NEEDED_MB, Workspace, space_trouble
-from flows.decisions import SpendingRejected
+from flows.decisions import JudgeNotTrusted, SpendingRejected
 from flows.gates import GateTimedOut
 from preference.ledger import OutOfBudget
 from preference.plan import Plan
@@ -80,6 +80,8 @@ def run_session(request: PreferenceRequest, phases: Callable[[Session], Ending])
             ending = phases(session)
         except GateTimedOut as error:
             ending = Ending(Outcome.TIMED_OUT, f"{error}. Nothing was started after that; start the run again.")
+        except JudgeNotTrusted as error:
+            ending = Ending(Outcome.REJECTED, f"{error}.")
         except SpendingRejected as error:
             ending = Ending(Outcome.NOT_PROMOTED, f"{error}. What was trained and measured until then is kept.")
         except OutOfBudget as error:

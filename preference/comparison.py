@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from pydantic import BaseModel
 
@@ -13,6 +14,7 @@ from preference.stats import (
     Difference,
     MeanScore,
     WinRate,
+    length_controlled_win_rate,
     mean_score,
     paired_difference,
     scores_to_outcomes,
@@ -21,7 +23,11 @@ from preference.stats import (
 
 
 class ScoredAnswer(BaseModel):
-    """One completion and what the evaluator said of it; a score of None is a failure, not a 0."""
+    """One completion and what was said of it; a score of None is a failure, not a 0.
+
+    By an evaluator: its score. By a judge: 1 won, 0.5 tied, 0 lost against the opponent's completion, whose own score
+    is 0.5, a tie with itself.
+    """
 
     prompt_id: str
     prompt: str  # the last user message, for people
@@ -31,6 +37,9 @@ class ScoredAnswer(BaseModel):
     score: float | None = None
     reason: str = ""
     left_out: bool = False  # not asked for any more: it cannot catch up
+    verdicts: list[str] = []  # a judge's: A, B, tie or unread, with this completion shown first, then second
+    own_base_score: float | None = None  # likewise against its own base's completion, where that is not the opponent
+    own_base_verdicts: list[str] = []
 
 
 class Contestant(BaseModel):
@@ -55,6 +64,7 @@ class Estimate(BaseModel):
     n: int
     n_unread: int = 0
     p_value: float | None = None  # two-sided, where it is a difference
+    warning: str | None = None  # why the number may mislead
 
     @classmethod
     def of(cls, result: MeanScore | WinRate | Difference) -> Estimate:
@@ -66,6 +76,7 @@ class Estimate(BaseModel):
             n=result.n,
             n_unread=result.n_unread,
             p_value=_known(result.p_value) if isinstance(result, Difference) else None,
+            warning=result.warning if isinstance(result, WinRate) else None,
         )
 
     def text(self, unit: str = "", *, signed: bool = False, scale: float = 1.0, digits: int = 2) -> str:
@@ -86,8 +97,11 @@ class Standing(BaseModel):
     win_rate: Estimate | None = None  # share of prompts scored above the opponent, a tie half
     own_base: Estimate | None = None  # win rate against its own base, where that is not the opponent
     mean_words: float | None = None
-    n_failed: int = 0  # answers that the evaluator could not score
+    n_failed: int = 0  # answers that could not be scored
     flags: list[str] = []
+    length_controlled: Estimate | None = None  # a judge's win rate against the opponent at equal length
+    n_won_tied_lost: tuple[int, int, int] | None = None  # by a judge, over both orders
+    n_flipped: int = 0  # of the ties, those where the verdict changed with the order
 
 
 class Headline(BaseModel):
@@ -103,6 +117,8 @@ class Headline(BaseModel):
     own_base: Estimate | None = None  # win rate against its own base, where that is not the opponent
     champion: Estimate | None = None  # the champion's score, where there is one
     over_champion: Estimate | None = None  # candidate minus champion, paired
+    judge: str = ""  # whose verdicts the win rates are; "": an evaluator's scores
+    length_controlled: Estimate | None = None  # a judge's win rate at equal length
 
 
 class Comparison(BaseModel):
@@ -116,6 +132,15 @@ class Comparison(BaseModel):
     n_selection: int
     headline: Headline | None = None
     target: str = ""  # whether the request's target is met, in a sentence; "" where it has none
+    judge: str = ""  # whose verdicts the scores are; "": an evaluator's
+
+
+@dataclass(frozen=True)
+class JudgedBy:
+    """The judge whose verdicts are compared. doubt: why it is below the line; then nobody is a clear winner."""
+
+    name: str
+    doubt: str = ""
 
 
 UNSCORED_CHAMPION = "The champion could not be scored, so that nothing is known to beat it."
@@ -123,11 +148,13 @@ UNSCORED_CHAMPION = "The champion could not be scored, so that nothing is known 
 Answers = Mapping[str, Sequence[ScoredAnswer]]  # by contestant, the same prompts in the same order
 
 
-def compare(contestants: Sequence[Contestant], answers: Answers, opponent: str = BASE) -> Comparison:
+def compare(
+    contestants: Sequence[Contestant], answers: Answers, opponent: str = BASE, judge: JudgedBy | None = None
+) -> Comparison:
     """Rank the candidates against the opponent, one of the bases, on the selection half.
 
     Other bases are ranked among them and never proposed: a candidate that is not better than an untouched model is no
-    clear winner.
+    clear winner. judge: whose verdicts the scores are, None for an evaluator's.
     """
     by_name = {c.name: c for c in contestants}
     if opponent not in by_name or not by_name[opponent].is_base:
@@ -136,24 +163,29 @@ def compare(contestants: Sequence[Contestant], answers: Answers, opponent: str =
     scores = {c.name: scores_of(answers[c.name]) for c in others}
     against = scores_of(answers[opponent])
     found = {c.name: [] if c.is_base else flags_of(answers[c.name], answers[c.base]) for c in others}
+    if judge is not None:
+        for c in (c for c in others if not c.is_base):
+            found[c.name] += _length_flags(answers[c.name], answers[opponent])
     champion = CHAMPION if CHAMPION in by_name else None
     if champion:
         found[champion] = []  # it is in service: what it is like is not asked
     choice: Choice = choose(scores, against, found, champion=champion, untouched=[c.name for c in others if c.is_base])
     # who was judged on a part only stands last, whatever that part's mean
     ranking = sorted(choice.ranking, key=lambda name: any(a.left_out for a in answers[name]))
-    standings = [_standing(by_name[name], answers, opponent, found[name]) for name in ranking]
+    standings = [_standing(by_name[name], answers, opponent, found[name], judge) for name in ranking]
     served = next((s for s in standings if s.contestant.name == champion), None)
-    unscored = [UNSCORED_CHAMPION] if served and served.score.value is None else []
+    doubts = [UNSCORED_CHAMPION] if served and served.score.value is None else []
+    doubts += [judge.doubt] if judge and judge.doubt else []
     return Comparison(
         base=_standing(by_name[opponent], answers, opponent),
         bases=[s for s in standings if s.contestant.is_base],
         champion=served,
         candidates=[s for s in standings if not s.contestant.is_base and s is not served],
         proposed=choice.proposed,
-        clear=choice.clear and not unscored,
-        reasons=[*unscored, *choice.reasons],
+        clear=choice.clear and not doubts,
+        reasons=[*doubts, *choice.reasons],
         n_selection=len(answers[opponent]),
+        judge=judge.name if judge else "",
     )
 
 
@@ -163,20 +195,21 @@ def compare_halves(
     *,
     has_confirmation: bool,
     opponent: str = BASE,
+    judge: JudgedBy | None = None,
 ) -> Comparison:
     """Rank all on the selection half, and measure the proposed one once on the confirmation half.
 
-    answers(contestants, part) gives theirs on that half, "selection" or "confirmation".
+    answers(contestants, part) gives theirs on that half, "selection" or "confirmation". judge: see compare.
     """
     measured = answers(contestants, "selection")
-    comparison = compare(contestants, measured, opponent)
+    comparison = compare(contestants, measured, opponent, judge)
     if comparison.proposed is None:
         return comparison
     proposed = next(c for c in contestants if c.name == comparison.proposed)
     if has_confirmation:
         needed = (opponent, proposed.base, proposed.name, CHAMPION)
         measured = answers([c for c in contestants if c.name in needed], "confirmation")
-    shown = headline(proposed, comparison.base.contestant, measured, confirmed=has_confirmation)
+    shown = headline(proposed, comparison.base.contestant, measured, confirmed=has_confirmation, judge=judge)
     doubt = _champion_doubt(shown)
     return comparison.model_copy(
         update={
@@ -204,7 +237,9 @@ def beats_champion(comparison: Comparison, candidate: str) -> bool:
     return ours is not None and theirs is not None and ours > theirs
 
 
-def headline(proposed: Contestant, opponent: Contestant, answers: Answers, *, confirmed: bool) -> Headline:
+def headline(
+    proposed: Contestant, opponent: Contestant, answers: Answers, *, confirmed: bool, judge: JudgedBy | None = None
+) -> Headline:
     """The one number of the report, with its interval."""
     ours, theirs = scores_of(answers[proposed.name]), scores_of(answers[opponent.name])
     return Headline(
@@ -215,7 +250,9 @@ def headline(proposed: Contestant, opponent: Contestant, answers: Answers, *, co
         difference=Estimate.of(paired_difference(ours, theirs)),
         win_rate=Estimate.of(win_rate(scores_to_outcomes(ours, theirs))),
         opponent="" if proposed.base == opponent.name else f"{opponent.name} ({opponent.label})",
-        own_base=_own_base(proposed, opponent.name, answers),
+        own_base=_own_base(proposed, opponent.name, answers, judge),
+        judge=judge.name if judge else "",
+        length_controlled=_length_controlled(answers[proposed.name], answers[opponent.name]) if judge else None,
         champion=Estimate.of(mean_score(scores_of(answers[CHAMPION]))) if CHAMPION in answers else None,
         over_champion=Estimate.of(paired_difference(ours, scores_of(answers[CHAMPION])))
         if CHAMPION in answers
@@ -223,9 +260,12 @@ def headline(proposed: Contestant, opponent: Contestant, answers: Answers, *, co
     )
 
 
-def _own_base(contestant: Contestant, opponent: str, answers: Answers) -> Estimate | None:
+def _own_base(contestant: Contestant, opponent: str, answers: Answers, judge: JudgedBy | None) -> Estimate | None:
     if contestant.is_base or contestant.base == opponent:
         return None
+    if judge is not None:
+        own = [math.nan if a.own_base_score is None else a.own_base_score for a in answers[contestant.name]]
+        return Estimate.of(win_rate(own))
     ours, theirs = scores_of(answers[contestant.name]), scores_of(answers[contestant.base])
     return Estimate.of(win_rate(scores_to_outcomes(ours, theirs)))
 
@@ -233,61 +273,25 @@ def _own_base(contestant: Contestant, opponent: str, answers: Answers) -> Estima
 def flags_of(answers: Sequence[ScoredAnswer], base: Sequence[ScoredAnswer]) -> list[str]:
     """What blocks a promotion whatever the score: collapsed, empty or unchanged answers.
 
-    Length is not held against it: that is a bias of judges, and an evaluator's code says what is wanted.
+    Length is not held against it here: that is a bias of judges, and an evaluator's code says what is wanted.
     """
     asked = [(a.text, b.text) for a, b in zip(answers, base, strict=False) if not a.left_out]
     found = flags([ours for ours, _ in asked], opponent_completions=[theirs for _, theirs in asked])
     return found + [a.reason for a in answers if a.left_out][:1]
 
 
-def comparison_markdown(comparison: Comparison) -> str:
-    """The table that the comparison gate shows, with the proposal and its reasons."""
-    several = bool(comparison.bases)
-    whom = comparison.base.contestant.name
-    own_title, own_rule = (" against its own base, % |", " --- |") if several else ("", "")
-    lines = [
-        f"Measured on {comparison.n_selection} held-out prompts that no candidate was trained on; "
-        "95 % intervals in brackets.",
-        "",
-        f"| | candidate | score | against {whom} | win rate, % |{own_title} words | flags |",
-        f"| --- | --- | --- | --- | --- |{own_rule} ---: | --- |",
-    ]
-    served = [comparison.champion] if comparison.champion else []
-    for standing in [*comparison.candidates, *served, *comparison.bases, comparison.base]:
-        mark = "**→**" if standing.contestant.name == comparison.proposed else ""
-        difference = standing.difference.text(signed=True) if standing.difference else "–"
-        rate = standing.win_rate.text(scale=100, digits=0) if standing.win_rate else "–"
-        own = f" {standing.own_base.text(scale=100, digits=0) if standing.own_base else '–'} |"
-        words = "unknown" if standing.mean_words is None else f"{standing.mean_words:.0f}"
-        failed = f"; {standing.n_failed} not scored" if standing.n_failed else ""
-        lines.append(
-            f"| {mark} | {standing.contestant.name}: {standing.contestant.label} | {standing.score.text()}{failed} "
-            f"| {difference} | {rate} |{own if several else ''} {words} | {'; '.join(standing.flags) or '–'} |"
-        )
-    verdict = (
-        f"**Proposed: {comparison.proposed}**, a clear winner."
-        if comparison.clear
-        else f"**No clear winner.** The best is {comparison.proposed or 'none'}."
-    )
-    lines += ["", verdict, *(f"- {reason}" for reason in comparison.reasons), ""]
-    if comparison.headline is not None:
-        lines += [headline_text(comparison.headline), ""]
-    if comparison.target:
-        lines += [comparison.target, ""]
-    return "\n".join(lines)
+def _length_flags(answers: Sequence[ScoredAnswer], opponent: Sequence[ScoredAnswer]) -> list[str]:
+    """A judge's win by length alone."""
+    asked = [(a, b.text) for a, b in zip(answers, opponent, strict=False) if not a.left_out]
+    texts, theirs = [a.text for a, _ in asked], [text for _, text in asked]
+    without = flags(texts, opponent_completions=theirs)
+    found = flags(texts, opponent_completions=theirs, scores=scores_of([a for a, _ in asked]))
+    return [flag for flag in found if flag not in without]
 
 
-def headline_text(shown: Headline) -> str:
-    """Base against tuned, with the interval, and on which prompts."""
-    where = "confirmation prompts, which did not choose it" if shown.confirmed else "prompts that also chose it"
-    own = shown.own_base.text(" %", scale=100, digits=0) if shown.own_base else ""
-    champion = shown.over_champion.text(signed=True) if shown.over_champion else ""
-    return (
-        f"{shown.candidate} scores {shown.tuned.text()}, {shown.opponent or 'its base'} {shown.base.text()}: "
-        f"{shown.difference.text(signed=True)}, win rate {shown.win_rate.text(' %', scale=100, digits=0)}"
-        f"{f' (against its own base {own})' if own else ''}"
-        f"{f', against the champion {champion}' if champion else ''}, on {shown.difference.n} {where}."
-    )
+def _length_controlled(answers: Sequence[ScoredAnswer], opponent: Sequence[ScoredAnswer]) -> Estimate:
+    lengths = [[len(a.text) for a in side] for side in (answers, opponent)]
+    return Estimate.of(length_controlled_win_rate(scores_of(answers), *lengths))
 
 
 def _standing(
@@ -295,19 +299,24 @@ def _standing(
     answers: Answers,
     opponent: str,
     flagged: Sequence[str] = (),
+    judge: JudgedBy | None = None,
 ) -> Standing:
     own, alone = answers[contestant.name], contestant.name == opponent
     scores, against = scores_of(own), scores_of(answers[opponent])
     words = [len(a.text.split()) for a in own if not a.left_out]
+    judged = judge is not None and not alone
     return Standing(
         contestant=contestant,
         score=Estimate.of(mean_score(scores)),
         difference=None if alone else Estimate.of(paired_difference(scores, against)),
         win_rate=None if alone else Estimate.of(win_rate(scores_to_outcomes(scores, against))),
-        own_base=_own_base(contestant, opponent, answers),
+        own_base=_own_base(contestant, opponent, answers, judge),
         mean_words=sum(words) / len(words) if words else None,
         n_failed=sum(a.score is None and not a.left_out for a in own),
         flags=list(flagged),
+        length_controlled=_length_controlled(own, answers[opponent]) if judged else None,
+        n_won_tied_lost=(scores.count(1.0), scores.count(0.5), scores.count(0.0)) if judged else None,
+        n_flipped=sum(a.score == 0.5 and a.verdicts not in ([], ["tie", "tie"]) for a in own),
     )
 
 

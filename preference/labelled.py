@@ -70,6 +70,13 @@ def read_labels(canonical: Path, most: int = MOST_LABELS + RUBRIC_TRIES * RUBRIC
     )
 
 
+def holds_pairs(canonical: Path) -> bool:
+    """Whether a canonical file has pairs, by its first row: files are of one kind."""
+    with canonical.open("rb") as file:
+        first = file.readline()
+    return bool(first) and "preferred_output" in orjson.loads(first)
+
+
 def balanced(pool: LabelPool, most: int = MOST_LABELS) -> list[LabelledPair]:
     """As many of one kind as of the other, at most `most`; all of one kind where the other has fewer than six."""
     shorter, longer = pool.shorter_better, pool.longer_better

@@ -20,6 +20,7 @@ from preference.cost import (
     usd_text,
 )
 from preference.estimates import EstimateError, errors_text
+from preference.judge_plan import JudgePlan, judge_lines, judge_text, judge_warnings
 from preference.ledger import Ledger, Spent
 from preference.pair_plan import GUESSED_SPREAD, PairPlan, base_as_made, pair_lines, pair_notes, with_pairs
 from preference.settings import Method, PreferenceRequest
@@ -55,7 +56,8 @@ class Plan(BaseModel):
     request: PreferenceRequest
     bases: list[PlannedBase]  # in the order of the trials
     opponent: str  # whom every candidate and every other base plays: the name of one of the bases
-    evaluator: EvaluatorSummary
+    evaluator: EvaluatorSummary | None  # None: a judge compares
+    judge: JudgePlan | None = None
     trials: list[Trial]
     lines: list[CostLine]
     wall_s: float
@@ -89,7 +91,7 @@ def draft_plan(
     session: str,
     request: PreferenceRequest,
     bases: Sequence[PlannedBase],
-    evaluator: EvaluatorSummary,
+    scoring: EvaluatorSummary | JudgePlan,
     prices: PriceBook,
     spent: Spent | None = None,
     champion: Champion | None = None,
@@ -97,13 +99,14 @@ def draft_plan(
 ) -> Plan:
     """Trials and their price; nothing is created, nothing is spent. Raises PlanRefused."""
     _require_context(request, bases)
+    judge = scoring if isinstance(scoring, JudgePlan) else None
     bases = with_pairs(bases, pairs) if pairs else bases
-    bases, left_out = _within_budget(session, request, bases, prices, spent or Spent())
+    bases, left_out = _within_budget(session, request, bases, prices, spent or Spent(), judge)
     if champion and champion.base not in {base.name for base in bases}:
         raise PlanRefused(f"the champion {champion.model} needs a base model that the budget has no room for")
     data = bases[0].data
     trials = grid_trials(session, request, [base.model for base in bases])
-    lines = cost_lines(request, trials, bases, prices, champion)
+    lines = cost_lines(request, trials, bases, prices, champion, judge)
     lines += pair_lines(pairs, request.serving, prices) if pairs else []
     waves = -(-len(trials) // min(request.max_active_jobs, prices.throughput.jobs_at_once))
     one_by_one = lines[0].seconds / len(trials)
@@ -115,13 +118,18 @@ def draft_plan(
         request=request,
         bases=list(bases),
         opponent=common_opponent(bases),
-        evaluator=evaluator,
+        evaluator=scoring if isinstance(scoring, EvaluatorSummary) else None,
+        judge=judge,
         trials=trials,
         lines=lines,
         wall_s=wall,
         half_width=expected_half_width(n_headline),
         prices=prices,
-        warnings=[*left_out, *plan_warnings(request, bases, prices)],
+        warnings=[
+            *left_out,
+            *plan_warnings(request, bases, prices),
+            *(judge_warnings(judge, [base.model.name for base in bases]) if judge else []),
+        ],
         spent=spent or Spent(),
         champion=champion,
         pairs=pairs,
@@ -140,7 +148,12 @@ def _require_context(request: PreferenceRequest, bases: Sequence[PlannedBase]) -
 
 
 def _within_budget(
-    session: str, request: PreferenceRequest, bases: Sequence[PlannedBase], prices: PriceBook, spent: Spent
+    session: str,
+    request: PreferenceRequest,
+    bases: Sequence[PlannedBase],
+    prices: PriceBook,
+    spent: Spent,
+    judge: JudgePlan | None,
 ) -> tuple[Sequence[PlannedBase], list[str]]:
     """A model sweep's bases, in the catalogue's order, as far as the budget may pay for; and a word on the others.
 
@@ -152,7 +165,7 @@ def _within_budget(
     before = max(spent.usd, spent.at_most_usd or 0.0)
     for base in bases[1:]:
         trials = grid_trials(session, request, [b.model for b in [*kept, base]])
-        lines = cost_lines(request, trials, [*kept, base], prices)
+        lines = cost_lines(request, trials, [*kept, base], prices, judge=judge)
         if before + sum(line.usd_high or 0.0 for line in lines) <= request.budget_usd:
             kept.append(base)
     names = {base.name for base in kept}
@@ -173,8 +186,9 @@ def cost_lines(
     bases: Sequence[PlannedBase],
     prices: PriceBook,
     champion: Champion | None = None,
+    judge: JudgePlan | None = None,
 ) -> list[CostLine]:
-    """Training, held-out sampling, evaluator and the winner's first hour, in that order."""
+    """Training, held-out sampling, evaluator or judge, and the winner's first hour, in that order."""
     speed = prices.throughput
     data = bases[0].data
     jobs = [_job_line(base_of(bases, trial), trial, prices) for trial in trials]
@@ -192,6 +206,13 @@ def cost_lines(
     tokens_a_model = data.n_held_out * request.sampling.max_tokens
     sampling_s = n_starts * speed.deployment_start_s + tokens_a_model * sum(slow) / speed.generation_tokens_per_s
     accelerator = (request.serving.accelerator_type, request.serving.accelerator_count)
+    if judge is None:
+        # it runs here, without network: nothing is bought
+        what, seconds = f"{n_answers:,} answers, on this machine", n_answers / speed.evaluator_rows_per_s
+        scoring = [CostLine.spread(EVALUATOR, what, 0.0, seconds, TIME_SPREAD)]
+    else:
+        prompt = max(base.data.held_out_prompt_tokens for base in bases) / max(data.n_held_out, 1)
+        scoring = judge_lines(judge, request, prices, judged_prompts(trials, bases, champion), prompt)
     return [
         CostLine.spread(
             TRAINING,
@@ -207,13 +228,7 @@ def cost_lines(
             sampling_s,
             TIME_SPREAD,
         ),
-        CostLine.spread(
-            EVALUATOR,
-            f"{n_answers:,} answers, on this machine",
-            0.0,  # it runs here, without network: nothing is bought
-            n_answers / speed.evaluator_rows_per_s,
-            TIME_SPREAD,
-        ),
+        *scoring,
         CostLine.spread(
             FIRST_HOUR,
             prices.accelerator_text(*accelerator),
@@ -234,7 +249,21 @@ def evaluation_starts(request: PreferenceRequest, n_trials: int, bases: Sequence
     n_batches = n_trials if has_target else len(bases)
     if len(bases) == 1:
         return n_batches
-    return n_batches + has_target + (2 if bases[0].data.n_confirmation else 0)
+    first = has_target or not request.evaluator  # the opponent answers before those that are held against it
+    return n_batches + first + (2 if bases[0].data.n_confirmation else 0)
+
+
+def judged_prompts(trials: Sequence[Trial], bases: Sequence[PlannedBase], champion: Champion | None) -> tuple[int, int]:
+    """Answers that a judge compares on the half that chooses and on the one that confirms, each in both orders.
+
+    All but the opponent play it, a champion on both halves; a tuned model whose base is another one plays that, too.
+    """
+    data, opponent = bases[0].data, common_opponent(bases)
+    tuned = [base_of(bases, trial).name for trial in trials]
+    served = [champion.base] if champion else []
+    n_away, n_served = sum(base != opponent for base in tuned), sum(1 + (base != opponent) for base in served)
+    n_plays = len(tuned) + n_away + len(bases) - 1 + n_served
+    return n_plays * data.n_selection, ((2 if n_away else 1) + n_served) * data.n_confirmation
 
 
 def plan_warnings(request: PreferenceRequest, bases: Sequence[PlannedBase], prices: PriceBook) -> list[str]:
@@ -299,8 +328,7 @@ def plan_markdown(plan: Plan) -> str:
             f"- Data: {'at most ' if plan.pairs else ''}{plan.data.n_train} training pairs, {held_out}",
             *(f"  - {note}" for note in plan.data.notes),
             *(f"- {note}" for note in (pair_notes(plan.pairs) if plan.pairs else [])),
-            f"- Evaluator `{plan.evaluator.name}`, {plan.evaluator.entry_point}, "
-            f"sha256 `{plan.evaluator.sha256[:12]}`, {plan.evaluator.sandbox}",
+            *_scoring_text(plan),
             *champion_text(plan),
             *_target_text(plan),
             f"- Expected 95 % interval of the headline win rate: {width}",
@@ -384,6 +412,15 @@ def bases_table(plan: Plan) -> list[str]:
         about = "" if base.data.exact else "about "
         rows.append(f"| {base.name} | {resource_id(base.model.name)} | {len(trials)} | {about}{tokens:,} | {amounts} |")
     return [*rows, ""]
+
+
+def _scoring_text(plan: Plan) -> list[str]:
+    if plan.judge is not None:
+        return judge_text(plan.judge)
+    code = plan.evaluator
+    if code is None:
+        return []
+    return [f"- Evaluator `{code.name}`, {code.entry_point}, sha256 `{code.sha256[:12]}`, {code.sandbox}"]
 
 
 def _budget_text(plan: Plan) -> str:

@@ -20,6 +20,10 @@ from preference.stats import win_rate
 LEAST_CONSISTENT = 0.5  # small models that only look at the position have 0 to 5 %; MT-Bench's GPT-4 had 65 %
 MOST_UNREAD = 0.2
 
+WHAT_CAN_BE_DONE = """What can be done: give `evaluator` (code that scores an answer needs no judge), save a \
+JudgeEndpoint with a stronger model and name it in `judge`, write a clearer `rubric`, or name pairs in `labelled` \
+whose labels you trust. Verdicts that were paid for are kept with the session, not carried over to a new run."""
+
 
 class Qualification(BaseModel):
     """What a judge did on labelled pairs. reasons: why it is below the line; none where it is qualified."""
@@ -41,6 +45,11 @@ class Qualification(BaseModel):
     @property
     def qualified(self) -> bool:
         return not self.reasons
+
+    @property
+    def doubt(self) -> str:
+        """Said beside every number that such a judge gives."""
+        return "" if self.qualified else f"The judge {self.judge} is below the line: {'; '.join(self.reasons)}."
 
 
 def qualify(

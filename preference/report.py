@@ -6,10 +6,12 @@ from pydantic import BaseModel
 
 from preference.advice import worth_trying
 from preference.approval import approval_text
-from preference.comparison import Comparison, comparison_markdown, headline_text
+from preference.comparison import Comparison
+from preference.comparison_page import comparison_markdown, headline_text
 from preference.cost import CostLine, duration_text, total, usd_text
 from preference.pairs import PairsMade, pairs_markdown
 from preference.plan import FIRST_HOUR, Plan, bases_text
+from preference.qualification import Qualification, qualification_markdown
 from preference.session import Outcome, SessionRecord
 from preference.targets import Stopped
 from preference.trials import Trial
@@ -64,6 +66,7 @@ class ReportFacts(BaseModel):
     examples: list[dict[str, str]] = []
     pairs: PairsMade | None = None  # where the dataset had prompts alone
     stopped: Stopped | None = None  # before all was trained
+    judge: Qualification | None = None
     pictures: list[str] = []  # those that are in figures/, by name
 
 
@@ -82,6 +85,7 @@ def final_report(facts: ReportFacts) -> str:
         _target(facts),
         _what_now(facts),
         _comparison(facts),
+        _judge(facts),
         _endpoint(facts),
         _examples(facts),
         _pairs(facts),
@@ -163,6 +167,10 @@ def _comparison(facts: ReportFacts) -> str:
     return "\n\n".join(part for part in shown if part)
 
 
+def _judge(facts: ReportFacts) -> str:
+    return f"## The judge\n\n{qualification_markdown(facts.judge).strip()}" if facts.judge else ""
+
+
 def _picture(facts: ReportFacts, name: str) -> str:
     return f"![{PICTURES[name]}](figures/{name}.png)" if name in facts.pictures else ""
 
@@ -209,10 +217,16 @@ def _examples(facts: ReportFacts) -> str:
         return ""
     blocks = [
         f"**{e['kind']}**: {_one_line(e['prompt'])}\n\n"
-        f"- base ({e['base_score']}): {_one_line(e['base'])}\n- tuned ({e['tuned_score']}): {_one_line(e['tuned'])}"
+        f"- base{_in_brackets(e['base_score'])}: {_one_line(e['base'])}\n"
+        f"- tuned{_in_brackets(e['tuned_score'])}: {_one_line(e['tuned'])}"
+        + (f"\n- the judge, of the tuned answer {_one_line(e['judge'], 800)}" if e["judge"] else "")
         for e in facts.examples
     ]
     return "\n\n".join(part for part in ("## Examples", *blocks, _picture(facts, "lengths")) if part)
+
+
+def _in_brackets(score: str) -> str:
+    return f" ({score})" if score else ""
 
 
 def _one_line(text: str, limit: int = 400) -> str:
@@ -312,12 +326,21 @@ def _provenance(facts: ReportFacts) -> str:
             f"- Platform `{plan.platform}`; prices: {plan.prices.name}, {plan.prices.as_of}",
             f"- {n_pairs} training pairs, {plan.data.n_held_out} held-out prompts, none on both sides",
             *(f"  - {note}" for note in plan.data.notes),
-            f"- Evaluator `{plan.evaluator.name}` ({plan.evaluator.entry_point}), sha256 `{plan.evaluator.sha256}`, "
-            f"{plan.evaluator.sandbox}",
+            *_scored_by(plan),
         ]
     lines += [f"- {approval_text(approval)}" for approval in facts.approvals]
     lines += [f"- {name} {version}" for name, version in facts.versions.items()]
     return "## Where this comes from\n\n" + "\n".join(lines) if lines else ""
+
+
+def _scored_by(plan: Plan) -> list[str]:
+    if plan.judge is not None:
+        judge = plan.judge.judge
+        return [f"- Judge `{judge.model}`{f' at {judge.address}' if judge.address else ''} ({judge.name})"]
+    code = plan.evaluator
+    if code is None:
+        return []
+    return [f"- Evaluator `{code.name}` ({code.entry_point}), sha256 `{code.sha256}`, {code.sandbox}"]
 
 
 def _verifying(facts: ReportFacts) -> str:

@@ -199,9 +199,31 @@ class PreferenceRequest(BaseModel):
         json_schema_extra={"position": 1},
     )
     evaluator: str = Field(
+        "",
         title="Evaluator",
-        description="Scores answers from 0 to 1: an evaluator on the platform, or a local folder with code.",
-        min_length=1,
+        description="Scores answers from 0 to 1: an evaluator on the platform, or path/to/file.py::function. "
+        "Empty: a judge compares answers in pairs.",
+        json_schema_extra={"position": 2},
+    )
+    rubric: str = Field(
+        "",
+        title="Rubric",
+        description="What makes an answer better, for a judge: best as a list of criteria. Empty, without an "
+        "evaluator: the judge writes one from your pairs.",
+        json_schema_extra={"position": 2},
+    )
+    judge: str = Field(
+        "",
+        title="Judge",
+        description="Needed without an evaluator: the name of a saved JudgeEndpoint block, or a model on the "
+        "platform. It is tried on labelled pairs before anything is decided by it.",
+        json_schema_extra={"position": 2},
+    )
+    labelled: str = Field(
+        "",
+        title="Labelled pairs for the judge",
+        description="Pairs to try the judge on: a dataset on the platform, or a local file. "
+        "Empty: your training pairs.",
         json_schema_extra={"position": 2},
     )
     held_out: str = Field(
@@ -340,7 +362,9 @@ class PreferenceRequest(BaseModel):
             raise ValueError("a base model without a name: name it, or leave base_models out for a model sweep")
         return list(dict.fromkeys(stripped))
 
-    @field_validator("dataset", "evaluator", "held_out", "champion", "platform", mode="after")
+    @field_validator(
+        "dataset", "evaluator", "rubric", "judge", "labelled", "held_out", "champion", "platform", mode="after"
+    )
     @classmethod
     def _no_outer_blanks(cls, text: str) -> str:
         return text.strip()
@@ -349,6 +373,19 @@ class PreferenceRequest(BaseModel):
     def _a_target_to_stop_at(self) -> PreferenceRequest:
         if self.stop_at_target and self.target_win_rate is None and self.target_score is None:
             raise ValueError("stop_at_target needs a target: give target_win_rate or target_score")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_score(self) -> PreferenceRequest:
+        """An evaluator's code, or a judge: what belongs to the other one would be left out silently."""
+        beside = [name for name in ("rubric", "judge", "labelled") if getattr(self, name)]
+        if self.evaluator and beside:
+            raise ValueError(
+                f"{' and '.join(beside)} belong to a judge, and evaluator {self.evaluator!r} scores by code: give one "
+                "or the other"
+            )
+        if beside and self.target_score is not None:
+            raise ValueError("target_score belongs to an evaluator, and a judge gives no scores: give target_win_rate")
         return self
 
     @model_validator(mode="after")

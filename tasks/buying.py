@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from blocks.answers import choice_text, thinking_is_open
-from blocks.bulk import ChatRequest
-from blocks.client import FireworksClient
+from blocks.bulk import ChatRequest, ChatResult
 from blocks.errors import Refused
 from blocks.journal import Answer, Journal, answer_key
 from preference.wire import ChatCompletion
+
+
+class ManyAnswers(Protocol):
+    """Who answers in bulk: the platform's client, or a judge's endpoint."""
+
+    def chat_many(self, requests: Iterable[ChatRequest], *, concurrency: int) -> AsyncGenerator[ChatResult]: ...
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def was_refused(failure: str | None) -> bool:
 
 
 async def buy(
-    client: FireworksClient,
+    client: ManyAnswers,
     journal: Journal,
     wanted: Iterable[Wanted],
     *,
@@ -65,8 +70,9 @@ async def buy(
     async with aclosing(client.chat_many(requests(), concurrency=concurrency)) as results:
         async for result in results:
             each, call = asked.pop(result.request.key)
-            if result.completion is None:
-                journal.fail(call, f"{type(result.error).__name__}: {result.error}")
+            if result.completion is None or not result.completion.choices:
+                error = result.error
+                journal.fail(call, f"{type(error).__name__}: {error}" if error else "a completion without a choice")
                 on_answer(each, None)
                 continue
             answer = answer_of(result.completion)

@@ -29,6 +29,7 @@ from tasks.buying import Wanted, buy
 from tasks.progress import say, timed
 
 JOURNAL = "journal.db"
+NO_ANSWER = "no answer from the model"
 _OWN_FILE = re.compile(r"(?P<file>.+\.py)::(?P<function>\w+)")
 
 
@@ -129,7 +130,7 @@ def is_answered(
 def _unscored(prompt: HeldOutPrompt, answer: Answer | None) -> ScoredAnswer:
     asked = str(prompt.messages[-1].get("content", ""))
     if answer is None:
-        return ScoredAnswer(prompt_id=prompt.prompt_id, prompt=asked, text="", reason="no answer from the model")
+        return ScoredAnswer(prompt_id=prompt.prompt_id, prompt=asked, text="", reason=NO_ANSWER)
     return ScoredAnswer(
         prompt_id=prompt.prompt_id,
         prompt=asked,
@@ -153,7 +154,7 @@ def score_answers(
 ) -> list[ScoredAnswer]:
     """The answers with their scores; kept as completions and verdicts in the folder. part names the half."""
     by_id = {prompt.prompt_id: prompt for prompt in prompts}
-    answered = [a for a in answers if a.reason != "no answer from the model"]
+    answered = [a for a in answers if a.reason != NO_ANSWER]
     rows = [_evaluation_row(by_id[a.prompt_id], a) for a in answered]
     with timed(workspace, EVALUATOR):
         scores = evaluators.run(
@@ -178,6 +179,7 @@ def score_answers(
 
 
 def write_scored(workspace: Workspace, part: str, contestant: Contestant, scored: Sequence[ScoredAnswer]) -> None:
+    """verdicts/PART-NAME.jsonl: completions with what was said of them."""
     text = "".join(json.dumps(a.model_dump(mode="json"), ensure_ascii=False) + "\n" for a in scored)
     workspace.write_text(f"verdicts/{part}-{contestant.name}.jsonl", text)
 

@@ -91,7 +91,7 @@ def stage_dataset(platform: FireworksPlatform, workspace: Workspace, source: str
         return target
     with platform.get_client(workspace.session) as client:
         own: formats.Intake | None = None
-        if _is_local(source):
+        if is_local(source):
             source, own = _upload(client, workspace, Path(source), role)
         dataset = client.wait_for_dataset(source)
         folder = workspace.directory("dataset", "download", role)
@@ -109,7 +109,7 @@ def stage_dataset(platform: FireworksPlatform, workspace: Workspace, source: str
     return target
 
 
-def _is_local(source: str) -> bool:
+def is_local(source: str) -> bool:
     """A path is a path when it exists, or looks like nothing else."""
     return Path(source).exists() or source.endswith((".jsonl", ".json", ".gz", ".csv", ".parquet", ".zst"))
 

@@ -12,7 +12,7 @@ from preference.comparison import Contestant, ScoredAnswer
 from preference.plan import SAMPLING, Plan
 from preference.splits import HeldOutPrompt
 from preference.targets import BLOCK, Stopped, Target, established, hopeless, left_out
-from tasks.comparing import Judge, contestants_of
+from tasks.comparing import Measure, TrustedJudge, contestants_of
 from tasks.evaluation import write_scored
 from tasks.progress import say
 from tasks.slots import Slots, StoppedEarly
@@ -25,7 +25,7 @@ class JudgedSweep:
     """
 
     def __init__(
-        self, workspace: Workspace, plan: Plan, slots: Slots, judge: Judge, selection: Sequence[HeldOutPrompt]
+        self, workspace: Workspace, plan: Plan, slots: Slots, judge: Measure, selection: Sequence[HeldOutPrompt]
     ) -> None:
         self._workspace = workspace
         self._plan = plan
@@ -69,7 +69,8 @@ class JudgedSweep:
             return
         contestants = contestants_of(self._plan, results)
         alive = [c for c in contestants if not c.is_base and c.name != CHAMPION]
-        needed = {alive[0].base, *([self._plan.opponent] if self._target else [])}
+        judged = isinstance(self._judge.scorer, TrustedJudge)
+        needed = {alive[0].base, *([self._plan.opponent] if self._target or judged else [])}
         needed |= {c.name for c in contestants if c.name == CHAMPION and c.base == alive[0].base}
         others = [c for c in contestants if c.name in needed and c.name not in self.measured]
         if others:

@@ -13,7 +13,7 @@ from prefect.context import FlowRunContext
 from blocks.journal import Journal
 from blocks.workspace import Workspace
 from preference.bases import PlannedBase
-from preference.comparison import Comparison, Standing
+from preference.comparison import Comparison, Estimate
 from preference.cost import CostLine
 from preference.estimates import EstimateError, estimate_errors
 from preference.health import training_health
@@ -25,6 +25,7 @@ from preference.targets import Stopped
 from tasks.deployment import Endpoint
 from tasks.drawing import draw, drawings, headline_answers, trained_trials, with_pictures_inside
 from tasks.evaluation import JOURNAL
+from tasks.judging import QUALIFIED, Tries
 from tasks.pairs import MADE
 from tasks.progress import TIMINGS, say
 from tasks.spending import ledger
@@ -72,10 +73,11 @@ def publish_comparison(workspace: Workspace, comparison: Comparison) -> None:
             {
                 "candidate": s.contestant.name,
                 "settings": s.contestant.label,
-                "score": s.score.text(),
+                **({} if comparison.judge else {"score": s.score.text()}),
                 "against opponent": s.difference.text(signed=True) if s.difference else "",
-                "win rate, %": s.win_rate.text(scale=100, digits=0) if s.win_rate else "",
-                **({"win rate against its own base, %": _own(s)} if comparison.bases else {}),
+                "win rate, %": _percent(s.win_rate),
+                **({"win rate against its own base, %": _percent(s.own_base)} if comparison.bases else {}),
+                **({"at equal length, %": _percent(s.length_controlled)} if comparison.judge else {}),
                 "words": None if s.mean_words is None else round(s.mean_words, 1),
                 "not scored": s.n_failed,
                 "flags": "; ".join(s.flags),
@@ -92,8 +94,8 @@ def publish_comparison(workspace: Workspace, comparison: Comparison) -> None:
     )
 
 
-def _own(standing: Standing) -> str:
-    return standing.own_base.text(scale=100, digits=0) if standing.own_base else ""
+def _percent(rate: Estimate | None) -> str:
+    return rate.text(scale=100, digits=0) if rate else ""
 
 
 def publish_endpoint(workspace: Workspace, endpoint: Endpoint) -> None:
@@ -138,6 +140,7 @@ def gather(workspace: Workspace) -> ReportFacts:
         versions=_versions(),
         stopped=workspace.read(STOPPED, Stopped),
         examples=_examples(workspace, comparison) if comparison else [],
+        judge=tries.best if (tries := workspace.read(QUALIFIED, Tries)) else None,
         pictures=list(drawings(workspace)),
         pairs=workspace.read(MADE, PairsMade),
     )
@@ -247,9 +250,10 @@ def _examples(workspace: Workspace, comparison: Comparison) -> list[dict[str, st
             "kind": kind,
             "prompt": b.prompt,
             "base": b.text,
-            "base_score": f"{b.score:.2f}",
+            "base_score": "" if comparison.judge else f"{b.score:.2f}",
             "tuned": t.text,
-            "tuned_score": f"{t.score:.2f}",
+            "tuned_score": "" if comparison.judge else f"{t.score:.2f}",
+            "judge": t.reason if comparison.judge else "",
         }
         for kind, (_, b, t) in picked
     ]

@@ -52,9 +52,9 @@ class EvaluationServing:
 
     def release_all(self) -> None:
         """Take them down, so that none idles; they are started again where they are asked for."""
-        if self._up:
-            self._up, self._addresses = {}, {}
-            take_down_evaluation(self._client, self._workspace)
+        up, self._up, self._addresses = self._up, {}, {}
+        for base in up:
+            take_down_evaluation(self._client, self._workspace, only=self._id(base))
 
     def _deployment(self, base: str) -> Deployment:
         """Its ID is chosen by session and written down first, so that whatever dies, it is found and taken down."""

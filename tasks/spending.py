@@ -9,8 +9,9 @@ from pydantic import BaseModel
 
 from blocks.workspace import Workspace
 from preference.cost import SCALE_DOWN_S
+from preference.judge_plan import JUDGING
 from preference.ledger import Entry, Kind, Ledger, Source, check_budget
-from preference.plan import FIRST_HOUR, SAMPLING, TRAINING, Plan, trial_line
+from preference.plan import FIRST_HOUR, SAMPLING, TRAINING, Plan, judged_prompts, trial_line
 from preference.trials import Trial
 
 LEDGER = "ledger.jsonl"
@@ -142,6 +143,17 @@ def settle_left_behind(workspace: Workspace) -> None:
 
 def _span_file(deployment: str) -> str:
     return f"evaluation/{deployment}.json"
+
+
+def reserve_calls(workspace: Workspace, step: str, line: str, n_calls: int) -> None:
+    """Promise a judge's calls: their share of the plan's line."""
+    plan = _plan(workspace)
+    n_planned = 0
+    if plan.judge is not None:
+        judging = 2 * sum(judged_prompts(plan.trials, plan.bases, plan.champion))
+        n_planned = judging if line == JUDGING else plan.judge.n_qualification_calls
+    high = next(planned.usd_high for planned in plan.lines if planned.what == line)
+    reserve(workspace, step, line, None if high is None else high * min(1.0, n_calls / max(n_planned, 1)))
 
 
 def reserve_first_hour(workspace: Workspace, plan: Plan, deployment: str) -> None:

@@ -1,7 +1,8 @@
 """Whether a session's report says what its folder holds: every number is made again, and differences are named.
 
 Answers are held to the journal, the comparison is computed again from the verdicts, and the report is written again
-from that. The evaluator is not run again, and the platform is not asked: scores and job results are taken as recorded.
+from that. A judge's verdicts are read again from the journal. The evaluator is not run again, and the platform is not
+asked: scores and job results are taken as recorded.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -17,12 +19,14 @@ from pydantic import ValidationError
 from blocks.journal import Journal, answer_key
 from blocks.workspace import Workspace
 from preference.comparison import Comparison, Contestant, ScoredAnswer, compare_halves
+from preference.plan import Plan
 from preference.report import final_report
 from preference.session import SessionRecord
 from preference.splits import HeldOutPrompt, halves, read_prompts
 from preference.targets import with_target
 from tasks.evaluation import JOURNAL, sampling_parameters
 from tasks.reporting import PACKAGES, gather
+from tasks.verifying_judge import judge_of, qualification_differences, verdict_differences
 
 _VERSION = re.compile(rf"- (?:{'|'.join(PACKAGES)}) \S+")  # of the program that wrote it, not of the one that checks
 
@@ -65,7 +69,8 @@ def _compare_again(workspace: Workspace, record: SessionRecord, kept: Comparison
         s.contestant for s in [kept.base, *kept.bases, *([kept.champion] if kept.champion else []), *kept.candidates]
     ]
     parameters = sampling_parameters(record.request.sampling)
-    found: list[str] = []
+    found = qualification_differences(workspace)
+    plan = workspace.read("plan.json", Plan)
 
     def read(contestant: Contestant, part: str) -> list[ScoredAnswer]:
         name = f"verdicts/{part}-{contestant.name}.jsonl"
@@ -75,11 +80,20 @@ def _compare_again(workspace: Workspace, record: SessionRecord, kept: Comparison
         found.extend(_journal_differences(workspace, name, contestant, answers, prompts, parameters))
         return answers
 
+    def answers(measured: Sequence[Contestant], part: str) -> dict[str, list[ScoredAnswer]]:
+        given = {c.name: read(c, part) for c in measured}
+        if plan is not None and plan.judge is not None:
+            half = [prompts[i] for i in ids[part]]
+            judge, opponent = plan.judge.judge, kept.base.contestant.name
+            found.extend(verdict_differences(workspace, judge, opponent, measured, given, half, part))
+        return given
+
     again = compare_halves(
         contestants,
-        lambda measured, part: {c.name: read(c, part) for c in measured},
+        answers,
         has_confirmation=bool(confirmation),
         opponent=kept.base.contestant.name,
+        judge=judge_of(workspace),
     )
     return found, with_target(again, record.request)
 

@@ -3,7 +3,8 @@
 import pytest
 
 from preference.bases import DataSize, PlannedBase, common_opponent, named_bases
-from preference.comparison import Contestant, ScoredAnswer, compare_halves, comparison_markdown, headline_text
+from preference.comparison import Contestant, ScoredAnswer, compare_halves
+from preference.comparison_page import comparison_markdown, headline_text
 from preference.cost import load_price_book
 from preference.ledger import Spent
 from preference.plan import EvaluatorSummary, Plan, PlanRefused, draft_plan, plan_markdown, trial_line

@@ -1,0 +1,92 @@
+"""How the answers will be scored: by an evaluator's code, or by a judge that is tried first."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, overload
+
+from blocks.evaluators import EvaluatorSource
+from flows.decisions import require_trust
+from flows.sessions import Session
+from preference.judge_plan import JUDGING, QUALIFICATION, JudgePlan
+from preference.plan import EvaluatorSummary, Plan
+from tasks.comparing import EvaluatorCode, Scorer, TrustedJudge
+from tasks.evaluation import fetch_evaluator, prepare_evaluator, summarize
+from tasks.judge_model import Judge, find_judge, judge_serving
+from tasks.judging import Labels, delta_labels, gather_labels, qualify_judge, summarize_judge
+
+
+@dataclass(frozen=True)
+class CodeScoring:
+    source: EvaluatorSource
+    summary: EvaluatorSummary
+
+
+@dataclass(frozen=True)
+class JudgeScoring:
+    judge: Judge
+    labels: Labels | None  # None: those of the pairs that are yet to be made
+    summary: JudgePlan
+
+
+Scoring = CodeScoring | JudgeScoring
+
+
+def find_scoring(run: Session, train: Path) -> Scoring:
+    """What the request asks for, as the plan shows it; nothing is bought. Raises where there is no such thing."""
+    request, workspace, platform = run.request, run.workspace, run.platform
+    if request.evaluator:
+        source = fetch_evaluator(platform, workspace, request.evaluator)
+        return CodeScoring(source, summarize(source, unsandboxed=request.unsandboxed_evaluator))
+    judge = find_judge(platform, request.judge)
+    labels = gather_labels(platform, workspace, request, train)
+    return JudgeScoring(judge, labels, summarize_judge(judge, labels, request.rubric, train))
+
+
+def code_name(scoring: Scoring) -> str | None:
+    """The evaluator's name; None where a judge compares."""
+    return scoring.summary.name if isinstance(scoring, CodeScoring) else None
+
+
+def code_of(scorer: Scorer | None) -> tuple[EvaluatorSource | None, Path | None]:
+    """The evaluator's source and its environment, where it is one."""
+    return (scorer.source, scorer.environment) if isinstance(scorer, EvaluatorCode) else (None, None)
+
+
+@overload
+def ready_scorer(run: Session, plan: Plan, scoring: Scoring, *, before_pairs: Literal[True]) -> Scorer | None: ...
+@overload
+def ready_scorer(run: Session, plan: Plan, scoring: Scoring) -> Scorer: ...
+def ready_scorer(run: Session, plan: Plan, scoring: Scoring, *, before_pairs: bool = False) -> Scorer | None:
+    """Install the evaluator's requirements, or try the judge on labelled pairs. Raises JudgeNotTrusted.
+
+    before_pairs: None for a judge whose only labels are those of pairs that are yet to be made.
+    """
+    if isinstance(scoring, CodeScoring):
+        return EvaluatorCode(scoring.source, prepare_evaluator(run.workspace, scoring.source))
+    if scoring.labels is None and before_pairs:
+        return None
+    labels = scoring.labels or delta_labels(run.workspace)
+    with judge_serving(run.platform, run.workspace, scoring.judge, plan, QUALIFICATION) as served:
+        tried = qualify_judge(run.platform, run.workspace, served, scoring.summary.rubric, labels)
+    require_trust(run.workspace, tried, plan)
+    return TrustedJudge(scoring.judge, tried.rubric, lambda: scoring.judge, tried.doubt)
+
+
+@contextmanager
+def scorer_serving(run: Session, plan: Plan, scorer: Scorer) -> Iterator[Scorer]:
+    """The scorer as it can be asked: a judge on the platform gets its deployment when it is first needed."""
+    if isinstance(scorer, EvaluatorCode):
+        yield scorer
+        return
+    with ExitStack() as stack:
+
+        @functools.cache
+        def serve() -> Judge:
+            return stack.enter_context(judge_serving(run.platform, run.workspace, scorer.judge, plan, JUDGING))
+
+        yield replace(scorer, serve=serve)
