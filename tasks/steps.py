@@ -18,6 +18,7 @@ class Steps:
         self._file = f"trials/{trial}/progress.json"
         self._first: tuple[int, float] | None = None  # a step, and when it was seen
         self._step = 0
+        self.eta_s: float | None = None  # None where it is not known
 
     def saw(self, metrics: list[dict[str, Any]]) -> None:
         """Keep the last step; the time left is at the pace of the steps seen here, so that a queue's wait is out."""
@@ -29,6 +30,6 @@ class Steps:
         first, since = self._first = self._first or (step, now)
         total = last.get("total_steps")
         known = isinstance(total, int | float) and step > first
-        eta_s = (now - since) / (step - first) * max(0.0, total - step) if known and total is not None else None
+        self.eta_s = (now - since) / (step - first) * max(0.0, total - step) if known and total is not None else None
         loss = next((last[key] for key in LOSSES if isinstance(last.get(key), int | float)), None)
-        self._workspace.write(self._file, {"step": step, "total_steps": total, "loss": loss, "eta_s": eta_s})
+        self._workspace.write(self._file, {"step": step, "total_steps": total, "loss": loss, "eta_s": self.eta_s})

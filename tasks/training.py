@@ -9,9 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.context import TaskRunContext
 from pydantic import BaseModel
 
 from blocks.client import FireworksClient
@@ -24,6 +22,7 @@ from preference.targets import Stopped
 from preference.trials import Trial, cheapest_first
 from preference.wire import FAILED_JOB_STATES, SUCCEEDED_JOB_STATES, TERMINAL_JOB_STATES, DpoJob, full_name
 from tasks import spending
+from tasks.live import TrialProgress
 from tasks.progress import say
 from tasks.slots import Slots, StoppedEarly
 from tasks.steps import Steps
@@ -117,7 +116,7 @@ def _end_early(client: FireworksClient, workspace: Workspace, trial: Trial, reas
 def follow(client: FireworksClient, workspace: Workspace, trial: Trial, job: DpoJob, slots: Slots) -> TrainedTrial:
     """Look at the job until it has ended; its metrics go to the folder and to a progress artifact."""
     say(workspace, "sweep", f"{trial.name} ({trial.label}) is job {trial.job_id}", trial=trial.name)
-    progress, steps = _Progress(trial), Steps(workspace, trial.name)
+    progress, steps = TrialProgress(workspace, trial), Steps(workspace, trial.name)
     metrics: list[dict[str, Any]] = []
     away_since: float | None = None
     ended = False
@@ -125,8 +124,8 @@ def follow(client: FireworksClient, workspace: Workspace, trial: Trial, job: Dpo
         ended = job.state in TERMINAL_JOB_STATES
         try:
             metrics = client.dpo_job_metrics(trial.job_id) or metrics
-            progress.show(job, metrics)
             steps.saw(metrics)
+            progress.show(job, metrics, steps.eta_s)
             if not ended:
                 slots.sleep(POLL_S)
                 job = client.get_dpo_job(trial.job_id)
@@ -187,40 +186,3 @@ def cancel_jobs(client: FireworksClient, workspace: Workspace, trials: Sequence[
             say(workspace, "sweep", f"job {trial.job_id} could not be cancelled: {error}")
             left.append(trial.name)
     return left
-
-
-class _Progress:
-    """The trial's progress artifact: made at the first look, changed in place afterwards."""
-
-    def __init__(self, trial: Trial) -> None:
-        self.trial = trial
-        self.artifact: Any = None
-
-    def show(self, job: DpoJob, metrics: list[dict[str, Any]]) -> None:
-        if TaskRunContext.get() is None:
-            return
-        last = metrics[-1] if metrics else {}
-        total = last.get("total_steps")
-        percent = 100.0 * last.get("step", 0) / total if total else 0.0
-        if job.state in SUCCEEDED_JOB_STATES:
-            percent = 100.0
-        if self.artifact is None:
-            self.artifact = create_progress_artifact(
-                percent,
-                key=f"progress-{self.trial.job_id}",
-                description=f"{self.trial.name}: {self.trial.label}",
-            )
-        text = [job.state.removeprefix("JOB_STATE_").lower()]
-        for key, name in (
-            ("step", "step"),
-            ("dpo_loss", "loss"),
-            ("orpo_loss", "loss"),
-            ("accuracy", "reward accuracy"),
-            ("margin", "margin"),
-        ):
-            if isinstance(last.get(key), int | float):
-                text.append(f"{name} {last[key]:.4g}")
-        doubts = "".join(f"\n\n{doubt}" for doubt in training_health(self.trial.method, metrics))
-        update_progress_artifact(
-            self.artifact, percent, description=f"{self.trial.name}: {self.trial.label} — {', '.join(text)}{doubts}"
-        )

@@ -225,3 +225,11 @@ def work() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
     for process in processes:
         process.terminate()
         process.wait(60)
+
+
+@pytest.fixture
+def many_held_out(tmp_path: Path) -> str:
+    """A file of 80 prompts about two things each, of which 40 choose."""
+    prompts = [f"Say how a {a} and a {b} differ" for a, b in zip(WORDS, WORDS[1:] + WORDS[:1], strict=True)]
+    prompts += [f"Compare the {a} with the {b}" for a, b in zip(WORDS, WORDS[7:] + WORDS[:7], strict=True)]
+    return str(write_rows(tmp_path / "many.jsonl", [pair(p) for p in prompts]))

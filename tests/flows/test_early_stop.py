@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import httpx
-import pytest
 
 from blocks.workspace import Workspace
 from flows.preference_learning import preference_learning
 from preference.targets import Stopped
 from tasks.training import NOT_STARTED, TrainedTrial
 from tasks.verifying import verify
-from tests.flows.conftest import WORDS, pair, write_rows
 
 SESSION = "1779157376-41e1"
 FOUR = {"learning_rates": [1e-4, 3e-4], "betas": [0.1, 0.3], "max_context_length": 512}
 YES = {"plan": {"decision": "approve"}, "comparison": {"decision": "promote", "candidate": "t1"}}
-
-
-@pytest.fixture
-def many_held_out(tmp_path) -> str:
-    """80 prompts of two words: 40 choose."""
-    prompts = [f"Say how a {a} and a {b} differ" for a, b in zip(WORDS, WORDS[1:] + WORDS[:1], strict=True)]
-    prompts += [f"Compare the {a} with the {b}" for a, b in zip(WORDS, WORDS[7:] + WORDS[:7], strict=True)]
-    return str(write_rows(tmp_path / "many.jsonl", [pair(p) for p in prompts]))
 
 
 def states(url: str) -> dict[str, str]:
