@@ -151,6 +151,8 @@ def _never_unattended(key: str, workspace: Workspace) -> str:
     if key.startswith("judge"):
         return "The judge is below the line"
     plan = workspace.read("plan.json", Plan) if key.startswith("plan") else None
+    if not key.startswith(("plan", "comparison", "promotion")):
+        return "This gate asks for a human's judgement"
     return f"Unknown price: {', '.join(plan.unknown_prices)}" if plan and plan.unknown_prices else ""
 
 

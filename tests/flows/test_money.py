@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -32,6 +33,14 @@ def states(url: str) -> dict[str, str]:
     return {job["name"].rsplit("-", 1)[-1]: job["state"].removeprefix("JOB_STATE_") for job in found}
 
 
+def metered_tokens(url: str) -> int:
+    """Training tokens that the platform itself has billed, over all jobs."""
+    now = datetime.now(UTC)
+    days = {"startTime": (now - timedelta(days=1)).isoformat(), "endTime": (now + timedelta(days=1)).isoformat()}
+    found = httpx.get(f"{url}/v1/accounts/local/billingUsage", params=days).raise_for_status().json()
+    return sum(int(row["trainingTokens"]) for row in found["trainingCosts"])
+
+
 def plan_of(workspace: Workspace) -> Plan:
     plan = workspace.read("plan.json", Plan)
     assert plan is not None
@@ -55,6 +64,7 @@ def test_every_cost_is_kept_by_category_and_told_beside_its_estimate(
     assert list(bought.items) == [f"pw-{SESSION}-{role}" for role in ("eval@1", "t1", "winner")]
     assert bought.spent(TRAINING).usd == trial_line(plan, plan.trials[0]).usd > 0
     assert bought.spent().known
+    assert metered_tokens(local_server.url) == pytest.approx(bought.spent(TRAINING).usd * 1000)  # at 0.001 USD a token
     report = report_of(home)
     cost = report.split("## Cost")[1]
     assert f"| Training | {plan.lines[0].usd:.2f} | {plan.lines[0].usd:.2f} | +0.00 |" in cost
