@@ -5,9 +5,10 @@ from datetime import date
 import pytest
 
 from preference.approval import approval_text, beyond_plan, plan_policy, why_it_waits
+from preference.bases import DataSize, named_bases
 from preference.cost import PriceBook, Throughput
 from preference.ledger import Entry, Kind, Ledger
-from preference.plan import FIRST_HOUR, SAMPLING, DataSize, EvaluatorSummary, Plan, draft_plan
+from preference.plan import FIRST_HOUR, SAMPLING, EvaluatorSummary, Plan, draft_plan
 from preference.settings import PreferenceRequest
 from preference.wire import Model
 
@@ -46,7 +47,8 @@ def plan(prices: PriceBook | None = None, spent: Ledger | None = None, **fields)
     )
     judge = EvaluatorSummary(name="e", entry_point="a::f", sha256="0", n_bytes=1, requirements=[], sandbox="confined")
     session = "1779157376-41e1"
-    return draft_plan(session, asked, Model(name="m"), DATA, judge, prices or book(), (spent or Ledger()).spent())
+    bases = named_bases([Model(name="m")], [DATA])
+    return draft_plan(session, asked, bases, judge, prices or book(), (spent or Ledger()).spent())
 
 
 def bought(resource: str, category: str, usd: float | None, kind: Kind = Kind.SETTLED) -> Entry:
