@@ -9,9 +9,8 @@ from preference.comparison import (
     ScoredAnswer,
     beats_champion,
     compare_halves,
-    comparison_markdown,
-    headline_text,
 )
+from preference.comparison_page import comparison_markdown, headline_text
 
 CONTESTANTS = [
     Contestant(name="base", label="untouched", model="m"),
