@@ -151,8 +151,33 @@ class JudgeAnswer(RunInput):
     )
 
 
+class EvaluatorAnswer(JudgeAnswer):
+    """Go on with an evaluator that failed its trial, or not."""
+
+    decision: JudgeDecision = Field(
+        title="Decision",
+        description="Stop ends the run before anything is trained: mend the evaluator. Continue trains and scores by "
+        "it all the same.",
+        json_schema_extra={"position": 0},
+    )
+
+
 class JudgeNotTrusted(Exception):
-    """A judge is below the line, and a human said stop; the message has the reasons."""
+    """A judge or an evaluator is below the line, and a human said stop; the message has the reasons."""
+
+
+def require_sound(workspace: Workspace, name: str, faults: list[str], plan: Plan) -> None:
+    """An evaluator without a fault may score; about another one a human is asked. Raises JudgeNotTrusted."""
+    if not faults:
+        return
+    told = "\n".join(f"- {fault}" for fault in faults)
+    page = (
+        f"# {name} failed its trial\n\nIt was run on the answers of some training pairs, twice:\n\n{told}\n\n"
+        "Its scores must be between 0 and 1, tell answers apart, and be the same when asked again.\n"
+    )
+    answer = gate(workspace, EvaluatorAnswer, "evaluator", page, timeout_days=plan.request.gate_timeout_days)
+    if answer.decision is not JudgeDecision.CONTINUE:
+        raise JudgeNotTrusted(f"the evaluator was not trusted, and nothing was trained: {'; '.join(faults)}")
 
 
 def require_trust(workspace: Workspace, tried: Qualification, plan: Plan) -> None:

@@ -150,6 +150,8 @@ def _never_unattended(key: str, workspace: Workspace) -> str:
         return "This is more than the plan that was approved"
     if key.startswith("judge"):
         return "The judge is below the line"
+    if key.startswith("evaluator"):
+        return "The evaluator failed its trial"
     plan = workspace.read("plan.json", Plan) if key.startswith("plan") else None
     if not key.startswith(("plan", "comparison", "promotion")):
         return "This gate asks for a human's judgement"

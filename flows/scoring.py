@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal, overload
 
 from blocks.evaluators import EvaluatorSource
-from flows.decisions import require_trust
+from flows.decisions import require_sound, require_trust
 from flows.sessions import Session
 from preference.judge_plan import JUDGING, QUALIFICATION, JudgePlan
 from preference.plan import EvaluatorSummary, Plan
 from tasks.comparing import EvaluatorCode, Scorer, TrustedJudge
-from tasks.evaluation import fetch_evaluator, prepare_evaluator, summarize
+from tasks.evaluation import fetch_evaluator, prepare_evaluator, summarize, try_evaluator
 from tasks.judge_model import Judge, find_judge, judge_serving
 from tasks.judging import Labels, delta_labels, gather_labels, qualify_judge, summarize_judge
 
@@ -24,6 +24,7 @@ from tasks.judging import Labels, delta_labels, gather_labels, qualify_judge, su
 class CodeScoring:
     source: EvaluatorSource
     summary: EvaluatorSummary
+    train: Path
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def find_scoring(run: Session, train: Path) -> Scoring:
     request, workspace, platform = run.request, run.workspace, run.platform
     if request.evaluator:
         source = fetch_evaluator(platform, workspace, request.evaluator)
-        return CodeScoring(source, summarize(source, unsandboxed=request.unsandboxed_evaluator))
+        return CodeScoring(source, summarize(source, unsandboxed=request.unsandboxed_evaluator), train)
     judge = find_judge(platform, request.judge)
     labels = gather_labels(platform, workspace, request, train)
     return JudgeScoring(judge, labels, summarize_judge(judge, labels, request.rubric, train))
@@ -62,12 +63,15 @@ def ready_scorer(run: Session, plan: Plan, scoring: Scoring, *, before_pairs: Li
 @overload
 def ready_scorer(run: Session, plan: Plan, scoring: Scoring) -> Scorer: ...
 def ready_scorer(run: Session, plan: Plan, scoring: Scoring, *, before_pairs: bool = False) -> Scorer | None:
-    """Install the evaluator's requirements, or try the judge on labelled pairs. Raises JudgeNotTrusted.
+    """Install the evaluator's requirements and try it, or try the judge on labelled pairs. Raises JudgeNotTrusted.
 
     before_pairs: None for a judge whose only labels are those of pairs that are yet to be made.
     """
     if isinstance(scoring, CodeScoring):
-        return EvaluatorCode(scoring.source, prepare_evaluator(run.workspace, scoring.source))
+        environment, unsandboxed = prepare_evaluator(run.workspace, scoring.source), run.request.unsandboxed_evaluator
+        faults = try_evaluator(run.workspace, scoring.source, environment, scoring.train, unsandboxed=unsandboxed)
+        require_sound(run.workspace, scoring.source.name, faults, plan)
+        return EvaluatorCode(scoring.source, environment)
     if scoring.labels is None and before_pairs:
         return None
     labels = scoring.labels or delta_labels(run.workspace)

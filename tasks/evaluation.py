@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from blocks.fireworks import FireworksPlatform
 from blocks.journal import Answer, Journal, answer_key
 from blocks.workspace import Workspace, prefworks_home
 from preference.comparison import Contestant, ScoredAnswer
+from preference.fingerprints import prompt_id
 from preference.plan import EVALUATOR, EvaluatorSummary
 from preference.session import resource
 from preference.settings import Sampling
@@ -29,6 +31,7 @@ from tasks.buying import Wanted, buy
 from tasks.progress import say, timed
 
 JOURNAL = "journal.db"
+SAMPLE_PAIRS = 12  # whose answers an evaluator is tried on
 NO_ANSWER = "no answer from the model"
 _OWN_FILE = re.compile(r"(?P<file>.+\.py)::(?P<function>\w+)")
 
@@ -193,6 +196,36 @@ def _evaluation_row(prompt: HeldOutPrompt, answer: ScoredAnswer) -> dict[str, An
         "tools": prompt.tools or None,
         "input_metadata": {"row_id": prompt.prompt_id},
     }
+
+
+@task(cache_policy=NO_CACHE)
+def try_evaluator(
+    workspace: Workspace, source: EvaluatorSource, environment: Path | None, train: Path, *, unsandboxed: bool
+) -> list[str]:
+    """What is wrong with the evaluator on the answers of some training pairs, before anything is trained.
+
+    Raises EvaluatorError where it scores none of them. For prompts without answers there is nothing to try it on.
+    """
+    rows = list(_sample_rows(train))
+    if not rows:
+        return []
+    limits, scratch = Limits(unsandboxed=unsandboxed), workspace.directory("scratch")
+    evaluators.run(source, rows, limits=limits, scratch=scratch, environment=environment)
+    return evaluators.quality_gate(source, rows, limits=limits, scratch=scratch, environment=environment)
+
+
+def _sample_rows(train: Path) -> Iterator[dict[str, Any]]:
+    """Both answers of the first pairs."""
+    with train.open("rb") as file:
+        for line in islice(file, SAMPLE_PAIRS):
+            row = json.loads(line)
+            for side in ("preferred_output", "non_preferred_output"):
+                if side in row:
+                    messages = row["input"]["messages"]
+                    name = f"{prompt_id(messages)}-{side}"
+                    prompt = HeldOutPrompt(name, messages, row["input"].get("tools", []), row)
+                    text = "\n".join(str(message.get("content") or "") for message in row[side])
+                    yield _evaluation_row(prompt, ScoredAnswer(prompt_id=name, prompt="", text=text))
 
 
 @task(cache_policy=NO_CACHE)

@@ -34,8 +34,9 @@ WORDS = (
 
 EVALUATOR = '''
 def evaluate(messages, **kwargs):
-    """The scripted generator ends a tuned model's answers in /tuned."""
-    return {"score": 0.9 if messages[-1]["content"].endswith("/tuned") else 0.2}
+    """The scripted generator ends a tuned model's answers in /tuned; better answers of the pairs begin with Short."""
+    answer = messages[-1]["content"]
+    return {"score": 0.9 if answer.endswith("/tuned") else 0.3 if answer.startswith("Short") else 0.2}
 '''
 
 

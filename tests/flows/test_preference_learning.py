@@ -249,6 +249,35 @@ def test_an_evaluator_that_cannot_score_ends_the_run_with_its_reason(
     assert deployments(local_server.url) == []
 
 
+ODD = {
+    "constant": (
+        "def evaluate(messages, **kwargs):\n    return 0.5\n",
+        "have the same score, 0.5: it tells nothing apart",
+    ),
+    "changing": (
+        "import random\ndef evaluate(messages, **kwargs):\n    return random.random()\n",
+        "came out differently when asked again",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_evaluator_that_fails_its_trial_asks_before_anything_is_trained(
+    local_server, make_request, answering, home, tmp_path, kind
+):
+    code, message = ODD[kind]
+    parameters = make_request(local_server.url)
+    (tmp_path / "evaluator" / "judge.py").write_text(code)
+    with answering({**APPROVE, "evaluator": {"decision": "stop"}}) as gates:
+        state = run(parameters)
+    assert (state.name, state.type) == ("Rejected", "COMPLETED"), state.message
+    assert message in gates.pages[1][1]
+    assert jobs(local_server.url) == []
+    assert "the evaluator was not trusted, and nothing was trained" in (
+        the_session(home).path("final_report.md").read_text()
+    )
+
+
 def test_a_platform_that_is_not_running_is_said(make_request, home):
     state = run(make_request("http://127.0.0.1:9"))
     assert state.is_failed()
