@@ -51,7 +51,7 @@ class Models(ClientBase):
         text = text.strip()
         if "/" in text:
             return self.get_model(text)
-        models = self._known_models()
+        models = self.known_models()
         fitting = [m for m in models if resource_id(m.name) == text] or match_models(text, models)
         if len(fitting) > 1:
             raise Ambiguous(f"{text!r} fits {_listed(fitting)}. Give the full name of the one you mean.")
@@ -62,7 +62,8 @@ class Models(ClientBase):
         near = nearest(text, models)
         raise NotFound(f"no model is called {text!r}. The nearest: {_listed(near) or 'none'}.", status=404)
 
-    def _known_models(self) -> list[Model]:
+    def known_models(self) -> list[Model]:
+        """The own account's models, then Fireworks'."""
         ours = [] if self.account == FIREWORKS else self.list_models()
         return ours + self.list_models(FIREWORKS)
 

@@ -36,7 +36,13 @@ def list_sessions(
         return
     table = Table("session", "state", "outcome", "dataset", "message")
     for r in records:
-        table.add_row(r.session, r.state, r.outcome or "", r.request.dataset.rsplit("/", 1)[-1], r.message)
+        table.add_row(
+            r.session,
+            r.state,
+            r.outcome or "",
+            (r.request.dataset or r.request.instruction)[-60:].rsplit("/", 1)[-1],
+            r.message,
+        )
     console.print(table if records else f"No sessions in {prefworks_home() / 'sessions'}.")
 
 

@@ -43,7 +43,9 @@ def run_and_follow(request: PreferenceRequest, console: Console, *, yes: bool) -
     workspace = Workspace(request.session)
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(
-            preference_learning, parameters={"request": request.model_dump(mode="json")}, tags=["prefworks"]
+            preference_learning,
+            parameters={"request": request.model_dump(mode="json", exclude_unset=True)},
+            tags=["prefworks"],
         )
         console.print(f"Session {request.session}, flow run {run.name}: {run_url(run.id)}")
         with _process(run.id, workspace) as process:
@@ -146,6 +148,8 @@ def _answer(client: SyncPrefectClient, run: FlowRun, workspace: Workspace, conso
 
 def _never_unattended(key: str, workspace: Workspace) -> str:
     """What a human has to say yes to: more spending than was approved, or a line of the plan without a price."""
+    if key.startswith("inputs"):
+        return "Something is missing that only you can say"
     if key.startswith("spending"):
         return "This is more than the plan that was approved"
     if key.startswith("judge"):

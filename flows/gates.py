@@ -30,23 +30,39 @@ PREFECT_SLACK_S = 86400  # Prefect's time-out fails the run, so it must not come
 
 class PlanDecision(StrEnum):
     APPROVE = "approve"
+    CHANGE = "change"
     REJECT = "reject"
 
 
 class PlanAnswer(RunInput):
-    """Approve the plan and its cost, or reject it."""
+    """Approve the plan and its cost, change it, or reject it."""
 
     decision: PlanDecision = Field(
         title="Decision",
-        description="Approve starts the sweep. Reject ends the run with nothing trained and nothing spent.",
+        description="Approve starts the sweep. Change plans, prices and asks again. Reject ends the run with nothing "
+        "trained and nothing spent.",
         json_schema_extra={"position": 0},
+    )
+    change: str = Field(
+        "",
+        title="What to change",
+        description="Only for change, in plain English: Use Qwen3 8B instead. 3 epochs, learning rates 1e-5 and 5e-5.",
+        max_length=2000,
+        json_schema_extra={"position": 1, "only_for": ["change"]},
+    )
+    budget: str = Field(
+        "",
+        title="Budget (USD)",
+        description="Only for change: such as 5. Empty: as it is.",
+        max_length=20,
+        json_schema_extra={"position": 2, "only_for": ["change"]},
     )
     name: str = Field(
         "",
         title="Your name",
         description="Kept with the approval.",
         max_length=100,
-        json_schema_extra={"position": 1},
+        json_schema_extra={"position": 3},
     )
 
 
@@ -54,12 +70,16 @@ class GateTimedOut(Exception):
     """Nobody answered a gate in time."""
 
 
-def approve(workspace: Workspace, plan: Plan, *, timeout_days: float) -> bool:
-    """The plan gate: whether the plan, with its cost, was approved, by a human or by the request's limit."""
+class RunRejected(Exception):
+    """The run ends before there is a plan; the message says why."""
+
+
+def approve(workspace: Workspace, plan: Plan, *, timeout_days: float) -> PlanAnswer:
+    """The plan gate: what a human, or the request's limit, says to the plan with its cost."""
     policy = plan_policy(plan)
     if told := why_it_waits(plan):
         say(workspace, "plan", told)
-    answer = gate(
+    return gate(
         workspace,
         PlanAnswer,
         "plan",
@@ -68,7 +88,6 @@ def approve(workspace: Workspace, plan: Plan, *, timeout_days: float) -> bool:
         facts={"cost": plan_price(plan).model_dump()},
         policy=(policy, PlanAnswer(decision=PlanDecision.APPROVE)) if policy else None,
     )
-    return answer.decision is PlanDecision.APPROVE
 
 
 def gate(

@@ -10,7 +10,8 @@ from prefect.flows import Flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.decisions import approve_new_spending, review
-from flows.gates import approve
+from flows.gates import PlanDecision, approve
+from flows.inputs import Asked, Draft, ask_what_is_missing, change, draft_or_take_back
 from flows.pairs import pairs_from_prompts
 from flows.scoring import code_name, code_of, find_scoring, ready_scorer, scorer_serving
 from flows.sessions import Ending, Session, load_platform, run_session, stop_everything, workspace_of
@@ -41,8 +42,9 @@ MAX_TRIALS = 256  # a thread each, since a trial's task waits for its slot and f
 
 def _run_name() -> str:
     request = runtime.flow_run.parameters.get("request") or {}
-    dataset = request["dataset"] if isinstance(request, dict) else request.dataset
-    return f"preference-learning {str(dataset).rsplit('/', 1)[-1]}"
+    given = request if isinstance(request, dict) else request.model_dump()
+    dataset = str(given.get("dataset") or "").rsplit("/", 1)[-1]
+    return f"preference-learning {dataset or 'by instruction'}"
 
 
 def stop_what_runs(flow: Flow[..., State], flow_run: FlowRun, state: State) -> None:
@@ -71,26 +73,21 @@ def preference_learning(request: PreferenceRequest) -> State[None]:
 
 def phases(run: Session) -> Ending:
     """The page. There is no phase 4: the sweep's best model is the one that ships."""
-    request, workspace, platform = run.request, run.workspace, run.platform
+    workspace, platform = run.workspace, run.platform
 
-    # 1. The data is fetched once, checked whole, and split without leaks.
-    prices = price_book(platform, workspace)
-    base_models = resolve_base_models(platform, workspace, request.base_models, prices.model_sweep.models)
-    data = stage_dataset(platform, workspace, request.dataset, "data")
-    held_out = stage_dataset(platform, workspace, request.held_out, "held-out") if request.held_out else None
-    split = split_dataset(workspace, request, data, held_out)
-    bases = measure_data(platform, workspace, request, base_models, split)
-    scoring = find_scoring(run, split.train)
-    reporting.publish_profile(workspace, bases)
+    # 1. What the text says becomes fields, what is missing is asked; the data is fetched once and split without leaks.
+    asked = ask_what_is_missing(run)
 
-    # 2. Nothing is trained or bought before its plan is approved.
-    champion = find_champion(platform, workspace, request, bases)
-    pairs = choose_pair_models(platform, workspace, request, bases, prices, judged_by=code_name(scoring))
-    spent = ledger(workspace).spent()
-    draft = draft_plan(workspace.session, request, bases, scoring.summary, prices, spent, champion, pairs)
-    plan = reporting.publish_plan(workspace, draft)
-    if not approve(workspace, plan, timeout_days=request.gate_timeout_days):
+    # 2. Nothing is trained or bought before its plan is approved. A change plans, prices and asks again.
+    while True:
+        draft = draft_or_take_back(run, asked, inspect_and_plan)
+        answer = approve(workspace, draft.plan, timeout_days=asked.request.gate_timeout_days)
+        if answer.decision is not PlanDecision.CHANGE:
+            break
+        change(run, asked, answer)
+    if answer.decision is PlanDecision.REJECT:
         return Ending(Outcome.REJECTED, f"The plan was rejected: {nothing_or_spent(workspace)}.")
+    request, plan, split, scoring = asked.request, draft.plan, draft.split, draft.scoring
 
     # 3. A judge is tried before the bulk of the money: below the line it decides nothing unasked.
     scorer = ready_scorer(run, plan, scoring, before_pairs=True)
@@ -112,10 +109,10 @@ def phases(run: Session) -> Ending:
 
     # 5. Base and candidates answer the same held-out prompts; the proposed winner is measured once more.
     selection, confirmation = held_out_halves(split)
-    asked = partial(approve_new_spending, workspace, plan, SAMPLING)
+    ask_first = partial(approve_new_spending, workspace, plan, SAMPLING)
     with (
         scorer_serving(run, plan, scorer) as served,
-        evaluation_serving(platform, workspace, plan, before_first=asked) as serving,
+        evaluation_serving(platform, workspace, plan, before_first=ask_first) as serving,
     ):
         measure = Measure(platform, workspace, serving, plan, served)
         sweep = JudgedSweep(workspace, plan, run.slots, measure, selection)
@@ -133,6 +130,27 @@ def phases(run: Session) -> Ending:
 
     # 7. The report is written by run_session, as on every other way out.
     return Ending(Outcome.PROMOTED, f"{decided.winner.model} is deployed and answers as {endpoint.address}")
+
+
+def inspect_and_plan(run: Session, asked: Asked) -> Draft:
+    """Phases 1 and 2 up to the gate: the data checked, split and measured, and the plan with its price."""
+    workspace, platform = run.workspace, run.platform
+    request = run.request = asked.request
+    prices = price_book(platform, workspace)
+    base_models = resolve_base_models(platform, workspace, request.base_models, prices.model_sweep.models)
+    data = stage_dataset(platform, workspace, request.dataset, "data")
+    held_out = stage_dataset(platform, workspace, request.held_out, "held-out") if request.held_out else None
+    split = split_dataset(workspace, request, data, held_out)
+    bases = measure_data(platform, workspace, request, base_models, split)
+    scoring = find_scoring(run, split.train)
+    reporting.publish_profile(workspace, bases)
+
+    champion = find_champion(platform, workspace, request, bases)
+    pairs = choose_pair_models(platform, workspace, request, bases, prices, judged_by=code_name(scoring))
+    spent = ledger(workspace).spent()
+    draft = draft_plan(workspace.session, request, bases, scoring.summary, prices, spent, champion, pairs)
+    plan = reporting.publish_plan(workspace, draft.model_copy(update={"understood": asked.lines()}))
+    return Draft(plan, split, scoring)
 
 
 def last_message(prompt: HeldOutPrompt) -> str:

@@ -18,7 +18,7 @@ from blocks.errors import PlatformError
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import FULL_MB, NEEDED_MB, Workspace, space_trouble
 from flows.decisions import JudgeNotTrusted, SpendingRejected
-from flows.gates import GateTimedOut
+from flows.gates import GateTimedOut, RunRejected
 from preference.ledger import OutOfBudget
 from preference.plan import Plan
 from preference.session import Outcome, SessionRecord, SessionState, session_id
@@ -82,6 +82,8 @@ def run_session(request: PreferenceRequest, phases: Callable[[Session], Ending])
             ending = Ending(Outcome.TIMED_OUT, f"{error}. Nothing was started after that; start the run again.")
         except JudgeNotTrusted as error:
             ending = Ending(Outcome.REJECTED, f"{error}.")
+        except RunRejected as error:
+            ending = Ending(Outcome.REJECTED, str(error))
         except SpendingRejected as error:
             ending = Ending(Outcome.NOT_PROMOTED, f"{error}. What was trained and measured until then is kept.")
         except OutOfBudget as error:

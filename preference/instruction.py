@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from preference.findings import secrets
 from preference.instruction_clauses import mentions_of, words_of
+from preference.instruction_guard import InstructionRefused, check_text
 from preference.instruction_lexer import atoms
 from preference.instruction_meaning import meaning
 from preference.instruction_models import KnownModel
@@ -20,17 +20,9 @@ from preference.instruction_rubric import rubric_of
 from preference.instruction_scan import Atom
 from preference.instruction_settle import fit_together, name_models, settle
 
-MAX_CHARS = 8000
+__all__ = ["InstructionRefused", "check_text", "read_instruction"]
+
 _POLITE = re.compile(r"\W*(?:can|could|would|will|please|may|might|shall|how about|what about|why not)\b", re.I)
-_KEY = re.compile(
-    r"\b(?:api[ _-]?key|secret|token|password|passwd|bearer|credentials?)\b\W{0,3}(?:is\b|=|:)?\W{0,3}"
-    r"(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{16,}",
-    re.I,
-)
-
-
-class InstructionRefused(ValueError):
-    """The text cannot be taken at all; the message says why, and never repeats a key."""
 
 
 def read_instruction(text: str, catalogue: Sequence[KnownModel] = ()) -> Reading:
@@ -76,19 +68,6 @@ def read_instruction(text: str, catalogue: Sequence[KnownModel] = ()) -> Reading
     name_models(reading, catalogue)
     fit_together(reading)
     return reading
-
-
-def check_text(text: str) -> None:
-    """Raises InstructionRefused where the text cannot be kept or shown."""
-    if len(text) > MAX_CHARS:
-        raise InstructionRefused(f"the text has {len(text):,} characters; at most {MAX_CHARS:,} are read. Shorten it.")
-    kinds = secrets(text)
-    if kinds or _KEY.search(text):
-        raise InstructionRefused(
-            f"the text holds what looks like a key ({', '.join(sorted(kinds)) or 'by the word before it'}). Keys "
-            "belong in a saved block or the environment, and what was typed here may be known to others now: "
-            "replace the key, and give the text without it."
-        )
 
 
 def sentences(row: Iterable[Atom]) -> list[list[Atom]]:

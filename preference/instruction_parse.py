@@ -47,7 +47,7 @@ def _grammar() -> tuple[Any, list[Any]]:
     """Lark's Earley engine, and the rules of the grammar with `loose` completed."""
     text = Path(__file__).with_name("instruction.lark").read_text("utf-8")
     names = terminals()
-    text += f"\nloose.-3: {' | '.join(names)}\n%declare {' '.join(names)}\n"
+    text += f"\nloose.-6: {' | '.join(names)}\n%declare {' '.join(names)}\n"
     lark = Lark(text, parser="earley", lexer="basic", ambiguity="resolve", keep_all_tokens=True)
     return lark.parser.parser, lark.rules
 
@@ -89,7 +89,7 @@ def parse(sentence: Sequence[Atom]) -> tuple[list[Item], list[int]]:
     for child in tree.children:
         assert isinstance(child, Tree)
         at = sorted(int(token) for token in child.scan_values(lambda leaf: isinstance(leaf, Token)))
-        if child.data == "loose":
+        if child.data in ("loose", "link"):
             loose += at
         else:
             items.append(Item(str(child.data), child, at))

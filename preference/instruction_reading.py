@@ -16,6 +16,8 @@ TITLES = {  # of fields, in the middle of a sentence
     "methods": "the methods",
     "evaluator": "the evaluator",
     "rubric": "the rubric",
+    "judge": "the judge",
+    "labelled": "the labelled pairs",
     "budget_usd": "the budget",
     "target_win_rate": "the target",
     "stop_at_target": "whether to stop early",
@@ -58,6 +60,7 @@ class Refusal(BaseModel):
 
     words: str
     text: str
+    field: str = ""  # where another value would do
 
 
 class Reading(BaseModel):

@@ -67,6 +67,7 @@ def name_models(reading: Reading, catalogue: Sequence[KnownModel]) -> None:
                 near = _nearest_tunable(fitting[0], catalogue)
                 reading.refused.append(
                     Refusal(
+                        field=one.field,
                         words=name,
                         text=f"{fitting[0].name} cannot be tuned on preferences here. The nearest that can: {near}.",
                     )

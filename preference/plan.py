@@ -67,6 +67,7 @@ class Plan(BaseModel):
     spent: Spent = Spent()  # when the plan was made
     champion: Champion | None = None
     pairs: PairPlan | None = None  # None: the dataset has them
+    understood: list[str] = []  # lines of the page: what the text was understood to ask for
     past: list[EstimateError] = []  # of sessions on the same platform before it
 
     @property
@@ -333,6 +334,7 @@ def plan_markdown(plan: Plan) -> str:
             *_target_text(plan),
             f"- Expected 95 % interval of the headline win rate: {width}",
             "",
+            *(["## What was understood", "", *plan.understood, ""] if plan.understood else []),
             *bases_table(plan),
             "| trial | base model | method | learning rate | strength | LoRA rank | epochs |",
             "| --- | --- | --- | ---: | --- | ---: | ---: |",

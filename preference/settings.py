@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from preference.instruction_guard import check_text
+
 
 class Method(StrEnum):
     DPO = "DPO"
@@ -183,12 +185,19 @@ class Serving(BaseModel):
 class PreferenceRequest(BaseModel):
     """One preference-learning run: data, base model, how to train, how to judge."""
 
-    model_config = ConfigDict(title="Preference learning", extra="forbid")
+    model_config = ConfigDict(title="Preference learning", extra="forbid", hide_input_in_errors=True)  # it may be a key
 
+    instruction: str = Field(
+        "",
+        title="What to do, in plain English",
+        description="Such as: Run DPO on accounts/me/datasets/prefs using Qwen3 8B, for 2 epochs. Budget: under $5. "
+        "Fields given below win over it; the plan shows what was understood, and what is missing is asked.",
+        json_schema_extra={"position": -1},
+    )
     dataset: str = Field(
+        "",
         title="Dataset",
         description="The preference pairs: a dataset on the platform (its ID or full name), or a local file.",
-        min_length=1,
         json_schema_extra={"position": 0},
     )
     base_models: list[str] = Field(
@@ -353,6 +362,12 @@ class PreferenceRequest(BaseModel):
                 raise ValueError(f"give {one} or {many}, not both")
             given = {**{k: v for k, v in given.items() if k != one}, many: [given[one]]}
         return given
+
+    @field_validator("instruction", mode="after")
+    @classmethod
+    def _no_key(cls, text: str) -> str:
+        check_text(text)
+        return text.strip()
 
     @field_validator("base_models", mode="after")
     @classmethod

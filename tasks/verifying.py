@@ -68,9 +68,9 @@ def _compare_again(workspace: Workspace, record: SessionRecord, kept: Comparison
     contestants = [
         s.contestant for s in [kept.base, *kept.bases, *([kept.champion] if kept.champion else []), *kept.candidates]
     ]
-    parameters = sampling_parameters(record.request.sampling)
+    plan = workspace.read("plan.json", Plan)  # an instruction may have changed what was asked for
+    parameters = sampling_parameters((plan.request if plan else record.request).sampling)
     found = qualification_differences(workspace)
-    plan = workspace.read("plan.json", Plan)
 
     def read(contestant: Contestant, part: str) -> list[ScoredAnswer]:
         name = f"verdicts/{part}-{contestant.name}.jsonl"

@@ -219,7 +219,6 @@ def record(home) -> SessionRecord:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"judge": "", "rubric": ""}, "answers are compared by a judge, and none is named"),
         ({"judge": "no-such-judge"}, "there is no JudgeEndpoint block called 'no-such-judge', and no such model"),
     ],
 )

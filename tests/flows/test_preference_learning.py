@@ -194,8 +194,6 @@ def test_a_failed_trial_is_told_and_the_others_go_on(local_server, make_request,
         ({"dataset": "no-such-file.jsonl"}, "there is no file no-such-file.jsonl"),
         ({"dataset": "no-such-dataset"}, "no-such-dataset"),
         ({"base_model": "gpt-17"}, "no model is called 'gpt-17'"),
-        ({"evaluator": "no-such-evaluator"}, "no-such-evaluator"),
-        ({"evaluator": "nowhere/judge.py::evaluate"}, "there is no file nowhere/judge.py"),
         ({"platform": "no-such-block"}, "there is no FireworksPlatform block called 'no-such-block'"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,70 @@ def test_an_instruction_means(case):
 
 def test_there_are_enough_cases():
     assert len({case["says"] for case in CASES}) >= 150
+
+
+CLAUSES = [
+    ("rank 8", {"sweep.lora_ranks": [8]}),
+    ("LoRA ranks 8 and 16", {"sweep.lora_ranks": [8, 16]}),
+    ("8, 16 and 32 as LoRA ranks", {"sweep.lora_ranks": [8, 16, 32]}),
+    ("3 epochs", {"sweep.epochs": [3]}),
+    ("epochs 1 and 2", {"sweep.epochs": [1, 2]}),
+    ("train for two epochs", {"sweep.epochs": [2]}),
+    ("lr 1e-5", {"sweep.learning_rates": [1e-5]}),
+    ("learning rates of 1e-5 and 5e-5", {"sweep.learning_rates": [1e-5, 5e-5]}),
+    ("a learning rate of 0.0001", {"sweep.learning_rates": [1e-4]}),
+    ("beta 0.1", {"sweep.betas": [0.1]}),
+    ("betas 0.1, 0.3", {"sweep.betas": [0.1, 0.3]}),
+    ("use beta=0.2", {"sweep.betas": [0.2]}),
+    ("under $5", {"budget_usd": 5}),
+    ("budget of 10 USD", {"budget_usd": 10}),
+    ("spend at most twenty dollars", {"budget_usd": 20}),
+    ("budget: $7", {"budget_usd": 7}),
+    ("hold out 30%", {"held_out_share": 0.3}),
+    ("a 70/30 split", {"held_out_share": 0.3}),
+    ("20% held out", {"held_out_share": 0.2}),
+    ("up to 10 jobs in parallel", {"max_active_jobs": 10}),
+    ("4 jobs at once", {"max_active_jobs": 4}),
+    ("at most two concurrent jobs", {"max_active_jobs": 2}),
+    ("stop early at 75% win rate", {"target_win_rate": 0.75, "stop_at_target": True}),
+    ("a win rate above 70%", {"target_win_rate": 0.7}),
+    ("target win rate 0.65", {"target_win_rate": 0.65}),
+    ("use Qwen3 8B", {"base_models": ["Qwen3 8B"]}),
+    ("Qwen3 8B and Qwen3 32B", {"base_models": ["Qwen3 8B", "Qwen3 32B"]}),
+    ("tune Llama 3.1 8B", {"base_models": ["Llama 3.1 8B"]}),
+    ("sweep base models", {"base_models": []}),
+    ("run DPO", {"methods": ["DPO"]}),
+    ("DPO and ORPO", {"methods": ["DPO", "ORPO"]}),
+    ("ORPO", {"methods": ["ORPO"]}),
+    ("on accounts/a/datasets/b", {"dataset": "accounts/a/datasets/b"}),
+    ("with dataset accounts/a/datasets/b", {"dataset": "accounts/a/datasets/b"}),
+    ("train on prefs.jsonl", {"dataset": "prefs.jsonl"}),
+    ("accounts/a/datasets/h as the eval dataset", {"held_out": "accounts/a/datasets/h"}),
+    ("evaluate on held.jsonl", {"held_out": "held.jsonl"}),
+    ("with evaluator accounts/a/evaluators/e", {"evaluator": "accounts/a/evaluators/e"}),
+    ("judged by accounts/a/evaluators/e", {"evaluator": "accounts/a/evaluators/e"}),
+    ("batch size 8", {"sweep.batch_size": 8}),
+    ("context length 4096", {"sweep.max_context_length": 4096}),
+    ("temperature 0.7", {"sampling.temperature": 0.7}),
+    ("no early stopping", {"stop_at_target": False}),
+    ("auto-approve up to $3", {"auto_approve_up_to_usd": 3}),
+    ("generate preference pairs automatically", {"pairs.generate": True}),
+    ("successive halving", {"strategy": "halving"}),
+]
+JOINTS = (", ", " and ", "; ", ". ", ", and ", " with ", " ")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_clauses_mean_the_same_in_any_company(seed):
+    chance = random.Random(seed)
+    clauses = chance.sample(CLAUSES, 3)
+    together = [field for _, fields in clauses for field in fields]
+    if len(set(together)) < 3 or {"held_out", "held_out_share"} <= set(together) or "stop_at_target" in together:
+        clauses = clauses[:1]  # they contradict each other, or need each other
+    text = clauses[0][0] + "".join(chance.choice(JOINTS) + clause for clause, _ in clauses[1:])
+    reading = read_instruction(text)
+    assert reading.fields == {field: value for _, fields in clauses for field, value in fields.items()}, text
+    assert reading.clear, text
 
 
 @pytest.mark.parametrize("case", CASES[::7], ids=lambda case: case["says"][:60])
