@@ -26,7 +26,10 @@ def mentions_of(
         words = words_of(text, sentence, item.first, item.last)
         if item.rule == "out_path":
             reading.refused.append(Refusal(words=words, text="A path to write to is not taken from a text."))
+        bound = _bound_before(sentence, item.first)
         for one in meaning(item, sentence):
+            if bound and one.field.startswith("sweep.") and not one.question:
+                one.question = f"“{bound} {words}” is a bound, and a sweep needs its values. Which ones?"
             found.append(
                 Mention(
                     found=one,
@@ -44,6 +47,12 @@ def mentions_of(
     reading.not_understood += [Unread(words=words) for words in unread]
     also = any(a.kind in ("ALSO", "BOTH") for a in sentence)
     return _joined(found, sentence, also=also)
+
+
+def _bound_before(sentence: Sequence[Atom], first: int) -> str:
+    """More than 5 epochs are not 5."""
+    before = next((a for a in reversed(sentence[:first]) if not a.filler), None)
+    return before.text if before is not None and before.kind == "ATLEAST" else ""
 
 
 def words_of(text: str, sentence: Sequence[Atom], first: int, last: int) -> str:

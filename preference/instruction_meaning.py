@@ -83,6 +83,9 @@ def _values(
             return
         else:
             values = said.numbers()
+        if any(a.text.casefold() != "over" or len(values) == 1 for a in said.of("ATLEAST")):  # "sweep beta over ..."
+            yield Found(field=field, question=f"That is a bound, and a sweep needs its values: which {what}?")
+            return
         for x in values:
             if whole and x != int(x):
                 yield Found(field=field, question=f"{x:g} is no whole number. Which {what} is meant?")
@@ -353,7 +356,7 @@ def _model_sweep(said: _Said) -> Iterator[Found]:
 
 def _model(field: str) -> Callable[[_Said], Iterator[Found]]:
     def read(said: _Said) -> Iterator[Found]:
-        yield Found(field=field, value=_named(said, {"MODEL_NAME", "DEPLOYMENT_REF"}))
+        yield Found(field=field, value=_named(said, {"MODEL_NAME", "DEPLOYMENT_REF", "NAME"}))
 
     return read
 

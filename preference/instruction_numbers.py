@@ -21,7 +21,7 @@ _NUMERAL = r"(?:\d+(?:\.\d+)?|\.\d+)"
 _MINUS = "[-−–]"
 SCIENTIFIC = re.compile(
     rf"{_NUMERAL}[eE]{_MINUS}?\+?\d+|{_NUMERAL} [eE]{_MINUS}\d+"
-    rf"|{_NUMERAL}\s?[x×*·]\s?10\s?(?:\^|\*\*)\s?\(?{_MINUS}?\d+\)?|10\s?(?:\^|\*\*)\s?\(?{_MINUS}?\d+\)?"
+    rf"|{_NUMERAL}\s?[x×*·]\s?10\s?(?:(?:\^|\*\*)\s?\(?{_MINUS}?|{_MINUS})\d+\)?|10\s?(?:\^|\*\*)\s?\(?{_MINUS}?\d+\)?"
 )
 PLAIN = re.compile(_NUMERAL)
 THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,])")
@@ -34,7 +34,7 @@ RATIO = re.compile(rf"(\d+)\s?%?\s?(?:{_MINUS}|:|to)\s?(\d+)\s?%?")
 def scientific(text: str) -> float:
     """The value of what SCIENTIFIC matches."""
     plain = re.sub("[−–]", "-", text).replace(" ", "").replace("(", "").replace(")", "").replace("**", "^")
-    if found := re.fullmatch(r"(?:([\d.]+)[x×*·])?10\^(-?\d+)", plain):
+    if found := re.fullmatch(r"(?:([\d.]+)[x×*·])?10\^?(-?\d+)", plain):
         return float(f"{found[1] or 1}e{found[2]}")
     return float(plain)
 
