@@ -23,6 +23,7 @@ from tasks import reporting
 from tasks.champion import find_champion
 from tasks.comparing import Measure, contestants_of, held_out_halves
 from tasks.deployment import deploy_winner
+from tasks.halving import Halving
 from tasks.inspection import (
     measure_data,
     resolve_base_models,
@@ -101,12 +102,7 @@ def phases(run: Session) -> Ending:
         dataset = upload_training_set(platform, workspace, split)
     scorer = scorer or ready_scorer(run, plan, scoring)  # by the labels of the pairs that were made
 
-    # Then one job a trial, at most six on the platform at once.
-    run.slots = sweep_slots(workspace, plan.trials, request.max_active_jobs)
-    training = train_trial.map(
-        unmapped(platform), unmapped(workspace), plan.trials, unmapped(dataset), unmapped(run.slots)
-    )
-
+    # Then one job a trial, at most six on the platform at once; with halving, first on a part of the pairs.
     # 5. Base and candidates answer the same held-out prompts; the proposed winner is measured once more.
     selection, confirmation = held_out_halves(split)
     ask_first = partial(approve_new_spending, workspace, plan, SAMPLING)
@@ -115,6 +111,14 @@ def phases(run: Session) -> Ending:
         evaluation_serving(platform, workspace, plan, before_first=ask_first) as serving,
     ):
         measure = Measure(platform, workspace, serving, plan, served)
+        alive, halving = plan.trials, Halving(platform, workspace, plan, measure, selection)
+        for rung, _ in enumerate(plan.rungs, 1):
+            run.slots = halving.slots(rung, alive)
+            alive = halving.climb(rung, alive, split, run.slots)
+        run.slots = sweep_slots(workspace, plan.trials, request.max_active_jobs)
+        training = train_trial.map(
+            unmapped(platform), unmapped(workspace), plan.trials, unmapped(dataset), unmapped(run.slots)
+        )
         sweep = JudgedSweep(workspace, plan, run.slots, measure, selection)
         contestants = contestants_of(plan, sweep.follow(training))
         comparison = measure.compare(contestants, selection, confirmation, sweep.measured)

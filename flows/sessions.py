@@ -196,7 +196,7 @@ def stop_everything(platform: FireworksPlatform, workspace: Workspace) -> list[s
         settle_left_behind(workspace)
     try:
         with platform.get_client(workspace.session) as client:
-            jobs = cancel_jobs(client, workspace, plan.trials) if plan else []
+            jobs = cancel_jobs(client, workspace, plan.jobs) if plan else []
             gone = take_down_evaluation(client, workspace)
     except PlatformError as error:
         say(workspace, "session", f"could not look for what still runs: {error}")

@@ -20,12 +20,13 @@ from preference.cost import (
     usd_text,
 )
 from preference.estimates import EstimateError, errors_text
+from preference.halving import halving_text, priced_jobs, rung_jobs, rungs_for
 from preference.judge_plan import JudgePlan, judge_lines, judge_text, judge_warnings
 from preference.ledger import Ledger, Spent
 from preference.pair_plan import GUESSED_SPREAD, PairPlan, base_as_made, pair_lines, pair_notes, with_pairs
 from preference.settings import Method, PreferenceRequest
 from preference.stats import expected_half_width
-from preference.trials import Trial, grid_trials
+from preference.trials import Trial, grid_trials, is_explicit
 from preference.wire import resource_id
 
 # the lines of the bill
@@ -68,6 +69,7 @@ class Plan(BaseModel):
     champion: Champion | None = None
     pairs: PairPlan | None = None  # None: the dataset has them
     understood: list[str] = []  # lines of the page: what the text was understood to ask for
+    rungs: list[float] = []  # shares of the pairs that all, then the better half, ... are trained on before all pairs
     past: list[EstimateError] = []  # of sessions on the same platform before it
 
     @property
@@ -77,6 +79,11 @@ class Plan(BaseModel):
 
     def base_of(self, trial: Trial) -> PlannedBase:
         return base_of(self.bases, trial)
+
+    @property
+    def jobs(self) -> list[Trial]:
+        """Every job that the plan may start."""
+        return [*rung_jobs(self.session, self.trials, self.rungs), *self.trials]
 
     @property
     def sha256(self) -> str:
@@ -107,10 +114,16 @@ def draft_plan(
         raise PlanRefused(f"the champion {champion.model} needs a base model that the budget has no room for")
     data = bases[0].data
     trials = grid_trials(session, request, [base.model for base in bases])
-    lines = cost_lines(request, trials, bases, prices, champion, judge)
+    try:
+        explicit = is_explicit(request)
+        rungs = rungs_for(request.strategy, len(trials), data.n_train, explicit=explicit, makes_pairs=pairs is not None)
+    except ValueError as error:
+        raise PlanRefused(str(error)) from None
+    jobs = priced_jobs(session, trials, rungs)
+    lines = cost_lines(request, jobs, bases, prices, champion, judge)
     lines += pair_lines(pairs, request.serving, prices) if pairs else []
-    waves = -(-len(trials) // min(request.max_active_jobs, prices.throughput.jobs_at_once))
-    one_by_one = lines[0].seconds / len(trials)
+    waves = -(-len(jobs) // min(request.max_active_jobs, prices.throughput.jobs_at_once))
+    one_by_one = lines[0].seconds / len(jobs)
     wall = waves * one_by_one + sum(line.seconds for line in lines[1:])
     n_headline = data.n_confirmation or data.n_held_out
     return Plan(
@@ -133,6 +146,7 @@ def draft_plan(
         ],
         spent=spent or Spent(),
         champion=champion,
+        rungs=list(rungs),
         pairs=pairs,
     )
 
@@ -335,6 +349,7 @@ def plan_markdown(plan: Plan) -> str:
             f"- Expected 95 % interval of the headline win rate: {width}",
             "",
             *(["## What was understood", "", *plan.understood, ""] if plan.understood else []),
+            *([halving_text(len(plan.trials), plan.rungs), ""] if plan.rungs else []),
             *bases_table(plan),
             "| trial | base model | method | learning rate | strength | LoRA rank | epochs |",
             "| --- | --- | --- | ---: | --- | ---: | ---: |",
@@ -450,7 +465,7 @@ def _training_spread(data: DataSize) -> tuple[float, float]:
 def _job_tokens(base: PlannedBase, trial: Trial) -> int:
     data = base.data
     sizes = (data.train_prompt_tokens, data.train_chosen_tokens, data.train_rejected_tokens)
-    return training_tokens(*sizes, trial.epochs)
+    return round(trial.share * training_tokens(*sizes, trial.epochs))
 
 
 def _job_line(base: PlannedBase, trial: Trial, prices: PriceBook) -> CostLine:

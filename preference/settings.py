@@ -15,6 +15,12 @@ class Method(StrEnum):
     ORPO = "ORPO"
 
 
+class Strategy(StrEnum):
+    AUTO = "auto"
+    GRID = "grid"
+    HALVING = "halving"
+
+
 class AutoPromote(StrEnum):
     NEVER = "never"
     CLEAR_WINNER = "clear_winner"
@@ -287,6 +293,13 @@ class PreferenceRequest(BaseModel):
         title="Stop the sweep at the target",
         description="Once a candidate is known to reach it on the selection prompts, running jobs are cancelled and "
         "waiting ones are not started.",
+        json_schema_extra={"position": 6},
+    )
+    strategy: Strategy = Field(
+        Strategy.AUTO,
+        title="Strategy",
+        description="Grid trains every trial on all pairs. Halving trains all on a quarter of them, the better half on "
+        "a half, and its better half on all. Auto: the grid for up to 6 trials and for a sweep that you spell out.",
         json_schema_extra={"position": 6},
     )
     max_active_jobs: int = Field(

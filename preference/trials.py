@@ -46,6 +46,7 @@ class Trial(BaseModel):
     max_context_length: int
     base_model: str  # full name
     base_label: str = ""  # names it in the label, where there are several
+    share: float = 1.0  # of the training pairs; less on a rung of successive halving
     job_id: str  # chosen before the job is asked for; the tuned model bears it, too
 
     @property
@@ -55,7 +56,8 @@ class Trial(BaseModel):
     @property
     def label(self) -> str:
         settings = f"{self.method} lr {self.learning_rate:g}, {self.strength}, rank {self.lora_rank}, {self.epochs} ep."
-        return f"{self.base_label}: {settings}" if self.base_label else settings
+        part = "" if self.share == 1 else f", {self.share:.0%} of the pairs"
+        return (f"{self.base_label}: {settings}" if self.base_label else settings) + part
 
     def job_spec(self, dataset: str) -> wire.DpoJob:
         """The job to create; dataset is a full name."""
