@@ -53,7 +53,9 @@ class Champion(BaseModel):
     """A tuned model in service, one more contestant on the same prompts; nothing is promoted that does not beat it."""
 
     model: str  # full name
+    base_model: str = ""  # that it was tuned from, by its full name
     base: str  # the planned base that it was tuned from, by its name as a contestant
+    asked: str = ""  # what the request says
     promoted_by: str = ""  # the session, where it was found as the last one promoted
 
 
