@@ -17,7 +17,7 @@ from local_server.app import create_app
 from local_server.config import KEEP_ALIVE_S, Settings
 from local_server.services import Services
 
-_START_S = 30
+_START_S = 120
 
 
 class ThreadedServer:

@@ -228,12 +228,12 @@ def test_an_interrupt_leaves_nothing_running(serve):
 
     assert asyncio.run(interrupted()) == []
     assert shared_limit(server.url, "acme", "interrupted").in_flight == 0
-    assert len(server.bodies) < 100
+    assert len(server.bodies) < 1000
 
 
 def test_patience_ends(serve):
     server = serve(lambda n, body: (503, {}, {"error": {"message": "overloaded"}}))
-    [result] = collect(server.url, asked(1, model="never"), patience_s=1.0)
+    [result] = collect(server.url, asked(1, model="never"), patience_s=3.0)
     assert isinstance(result.error, errors.Unavailable)
     assert result.tries >= 2
 

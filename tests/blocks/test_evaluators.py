@@ -36,6 +36,16 @@ def test_a_plain_function_scores_each_row_by_its_last_message(tmp_path):
     assert (scores[0].reason, scores[0].metrics, scores[0].error) == ("aaaaa", {"n": 0.5}, None)
 
 
+def test_an_evaluator_is_told_to_upload_nothing(tmp_path):
+    mine = source(
+        tmp_path / "s",
+        "import os\n"
+        "def evaluate(messages, **kwargs):\n"
+        "    return {'score': 1.0, 'reason': os.environ['EP_NO_UPLOAD']}\n",
+    )
+    assert run(mine, [row("a")], limits=QUICK, scratch=tmp_path)[0].reason == "1"
+
+
 @pytest.mark.parametrize(
     ("returned", "error"),
     [

@@ -67,7 +67,7 @@ def processes(marker: str) -> list[str]:
 
 def gone(marker: str) -> bool:
     """Whether all such processes are gone, or are within the time that the kernel takes to bury them."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while processes(marker) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not processes(marker)

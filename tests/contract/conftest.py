@@ -83,9 +83,9 @@ def pairs_file(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def until(read: Callable[[], Any], done: Callable[[Any], bool], tries: int = 600) -> Any:
-    """What `read` gives once it is done; the server's own work is waited for in short steps."""
-    for _ in range(tries):
+def until(read: Callable[[], Any], done: Callable[[Any], bool]) -> Any:
+    """What `read` gives once it is done; the server's own work is waited for in short steps, a hang for two minutes."""
+    for _ in range(6000):
         seen = read()
         if done(seen):
             return seen

@@ -127,8 +127,8 @@ def test_a_create_that_times_out_and_is_carried_out_later_is_adopted(start_local
     server = start_local_server(middleware=[faults.middleware()])
     with FireworksClient(server.url, account="local", sleep=lambda s: time.sleep(s / 5)) as client:
         client.ensure_dataset("pw-data", pairs_file(3), example_count=3)
-        client._connection._http.timeout = httpx.Timeout(0.1)
-        faults.add(Fault.slow(0.15), method="POST", path="/dpoJobs")
+        client._connection._http.timeout = httpx.Timeout(1)
+        faults.add(Fault.slow(1.05), method="POST", path="/dpoJobs")
         client.ensure_dpo_job("pw-job", job_spec())
         assert len(client.list_dpo_jobs()) == 1
 

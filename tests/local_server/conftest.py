@@ -54,7 +54,7 @@ class Api:
     def ended(self, job: str) -> dict:
         return self.until(f"dpoJobs/{job}", lambda body: body["state"] in ENDED)
 
-    def until(self, path: str, holds: Callable[[dict], bool], seconds: float = 30) -> dict:
+    def until(self, path: str, holds: Callable[[dict], bool], seconds: float = 120) -> dict:
         """Poll until it holds: a bound on a hang, not a measurement."""
         deadline = time.monotonic() + seconds
         while not holds(body := self("GET", path)):
@@ -68,7 +68,7 @@ class Api:
 
     def served(self, model: str) -> None:
         """Wait until a model answers, as a client has to."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while (response := self.chat(model, max_tokens=1)).status_code in (503, 404):
             assert time.monotonic() < deadline, response.text
             time.sleep(0.02)
@@ -125,6 +125,6 @@ def run_in() -> Callable[..., Any]:
         async def work() -> Any:
             return await make(server.services)
 
-        return asyncio.run_coroutine_threadsafe(work(), server.loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work(), server.loop).result(120)
 
     return run

@@ -101,6 +101,14 @@ def test_the_plan_prices_training_by_model_size_and_deployments_by_the_hour():
     assert total(made.lines).usd == pytest.approx(sum(line.usd for line in made.lines))
 
 
+def test_orpo_is_priced_as_dpo_and_the_plan_says_that_it_is_a_guess():
+    dpo = plan(sweep={"learning_rates": [1e-5], "betas": [0.1]})
+    orpo = plan(method="ORPO", sweep={"learning_rates": [1e-5], "orpo_lambdas": [0.1]})
+    assert orpo.lines[0].usd == dpo.lines[0].usd
+    assert "ORPO's billing is undocumented; it is priced at the DPO rate." in plan_markdown(orpo)
+    assert "it is priced at the DPO rate" not in plan_markdown(dpo)
+
+
 def test_a_price_that_is_not_known_is_unknown_and_not_zero():
     made = plan(model=base(None), serving={"accelerator_type": "NVIDIA_X100"})
     assert made.unknown_prices == [TRAINING, SAMPLING, FIRST_HOUR]
