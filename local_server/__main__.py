@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=8787, help="port; 0 takes a free one (%(default)s)")
     parser.add_argument(
         "--jobs-at-once", type=_positive, default=default_jobs_at_once(),
-        help="training jobs that run beside each other; others wait (%(default)s: one a GPU, or one)",
+        help="training jobs that run beside each other; others wait (%(default)s: one a GPU, or for 8 cores and 16 GB)",
     )  # fmt: skip
     parser.add_argument(
         "--job-memory-gb",

@@ -16,6 +16,7 @@ HOME_VARIABLE = "PREFWORKS_HOME"
 KEEP_ALIVE_S = 75  # an idle connection; a client that reuses one must not find it just closed
 
 _GB = 1 << 30
+CORES_A_JOB, MEMORY_A_JOB = 8, 16 * _GB
 
 
 def default_home() -> Path:
@@ -35,9 +36,21 @@ def machine_memory() -> int:
 
 
 def default_jobs_at_once() -> int:
-    """A job for each NVIDIA GPU; without one a single job: a second CPU-bound one costs more than it brings."""
+    """A job for each NVIDIA GPU; without one, as many as cores and memory carry."""
     gpus = Path("/proc/driver/nvidia/gpus")
-    return max(1, len(list(gpus.iterdir()))) if gpus.is_dir() else 1
+    if gpus.is_dir():
+        return max(1, len(list(gpus.iterdir())))
+    return jobs_carried(usable_cores(), machine_memory())
+
+
+def jobs_carried(cores: int, memory: int) -> int:
+    """One for each eight cores and 16 GB, and at least one. On few cores a second job costs more than it brings."""
+    return max(1, min(cores // CORES_A_JOB, memory // MEMORY_A_JOB))
+
+
+def usable_cores() -> int:
+    """Those that this process may run on: fewer than the machine's within a container or under taskset."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from local_server import training_spec, weights
 from local_server.catalogue import BaseModelEntry
 from local_server.children import Child
-from local_server.config import Settings
+from local_server.config import Settings, usable_cores
 from local_server.datasets import Datasets
 from local_server.models import Models
 from local_server.rows import RowFault, check_preference_rows
@@ -163,7 +162,7 @@ def warm_key(job: Record) -> WarmKey:
 def _environment(settings: Settings, gpu: int) -> dict[str, str]:
     """One GPU for each slot, or an equal share of the cores."""
     environment = child_environment(gpu=gpu if settings.jobs_at_once > 1 else None, trains=True)
-    threads = max(1, (os.cpu_count() or 1) // settings.jobs_at_once)
+    threads = max(1, usable_cores() // settings.jobs_at_once)
     return {"OMP_NUM_THREADS": str(threads), **environment}
 
 

@@ -37,7 +37,7 @@ def start_local_server(tmp_path: Path, hollow_model: Path) -> Iterator[StartServ
         home.mkdir(parents=True, exist_ok=True)
         if not (home / "models.toml").exists():
             (home / "models.toml").write_text(f'tiny = "{hollow_model}"\n')
-        scripted = {"training_command": SCRIPTED_TRAINING, "generation_command": SCRIPTED_GENERATION}
+        scripted = {"jobs_at_once": 1, "training_command": SCRIPTED_TRAINING, "generation_command": SCRIPTED_GENERATION}
         server = ThreadedServer(Settings(home=home, **{**scripted, **settings}), middleware=middleware)
         running.append(server)
         return server
@@ -84,5 +84,5 @@ def training_server(tmp_path: Path, tiny_model: Path) -> Iterator[ThreadedServer
     home = tmp_path / "training_server"
     home.mkdir()
     (home / "models.toml").write_text(f'tiny = "{tiny_model}"\n')
-    with ThreadedServer(Settings(home=home)) as server:
+    with ThreadedServer(Settings(home=home, jobs_at_once=1)) as server:
         yield server

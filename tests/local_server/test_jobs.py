@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from local_server.config import jobs_carried
 from local_server.jobs import share_done, training_seed
 
 BETA = {"method": "DPO", "dpo": {"beta": 0.2}}
@@ -267,3 +268,8 @@ def test_the_share_done_of_a_job_is_what_its_last_line_says(tmp_path):
     assert share_done(file) == 0.75
     file.write_text('{"step": 3}\n')
     assert share_done(file) == 0.0
+
+
+@pytest.mark.parametrize(("cores", "gb", "jobs"), [(2, 24, 1), (8, 16, 1), (16, 16, 1), (16, 64, 2), (64, 48, 3)])
+def test_without_a_gpu_cores_and_memory_say_how_many_train_at_once(cores, gb, jobs):
+    assert jobs_carried(cores, gb << 30) == jobs

@@ -25,6 +25,8 @@ class Process:
             str(home),
             "--port",
             "0",
+            "--jobs-at-once",
+            "1",
             "--training-command",
             training,
             "--generation-command",
