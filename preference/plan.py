@@ -211,7 +211,7 @@ def cost_lines(
     n_models = len(trials) + len(bases) + (champion is not None)  # the bases answer, too
     n_answers = n_models * data.n_held_out
     answer_tokens = n_answers * request.sampling.max_tokens
-    n_starts = evaluation_starts(request, len(trials), bases)
+    n_starts = evaluation_starts(request, len(trials), bases, len({trial.share for trial in trials}))
     models_of = [trial.base_model for trial in trials] + ([champion.base] if champion else [])
     slow = [  # how many times as long each model that answers takes
         speed.seconds_for_size(base.n_parameters)
@@ -254,14 +254,17 @@ def cost_lines(
     ]
 
 
-def evaluation_starts(request: PreferenceRequest, n_trials: int, bases: Sequence[PlannedBase]) -> int:
+def evaluation_starts(
+    request: PreferenceRequest, n_trials: int, bases: Sequence[PlannedBase], n_trainings: int = 1
+) -> int:
     """How often a deployment to evaluate on is started, at most.
 
     Each is taken down after its batch, the last one of a single base after the confirmation, too. With several bases
     the winner's and the opponent's come up again to confirm. With a target every model is a batch of its own.
+    n_trainings: the rungs of successive halving and the full one.
     """
     has_target = request.target_win_rate is not None or request.target_score is not None
-    n_batches = n_trials if has_target else len(bases)
+    n_batches = n_trials if has_target else len(bases) * n_trainings
     if len(bases) == 1:
         return n_batches
     first = has_target or not request.evaluator  # the opponent answers before those that are held against it

@@ -56,7 +56,7 @@ class Halving:
             unmapped(self._dataset(rung, split)),
             unmapped(slots),
         )
-        sweep = JudgedSweep(self._workspace, plan, slots, self._measure, self._selection)
+        sweep = JudgedSweep(self._workspace, plan, slots, self._measure, self._selection, confirms=False)
         results = sweep.follow(futures)
         candidates = [c for c in contestants_of(plan, results) if c.name in jobs]
         ranked = sorted(candidates, key=lambda c: (*_worth(sweep, c), c.name))

@@ -25,13 +25,22 @@ class JudgedSweep:
     """
 
     def __init__(
-        self, workspace: Workspace, plan: Plan, slots: Slots, judge: Measure, selection: Sequence[HeldOutPrompt]
+        self,
+        workspace: Workspace,
+        plan: Plan,
+        slots: Slots,
+        judge: Measure,
+        selection: Sequence[HeldOutPrompt],
+        *,
+        confirms: bool = True,
     ) -> None:
+        """confirms: whether the confirmation comes right after this, on what is still up."""
         self._workspace = workspace
         self._plan = plan
         self._slots = slots
         self._judge = judge
         self._selection = selection
+        self._confirms = confirms
         self._target = Target.of(plan.request)
         self._is_free = next(line.usd for line in plan.lines if line.what == SAMPLING) == 0
         self.measured: dict[str, Sequence[ScoredAnswer]] = {}  # by contestant, on the selection half
@@ -59,7 +68,7 @@ class JudgedSweep:
             for trial in self._plan.trials
             if trial.name not in ended
         )
-        confirms = len(ended) == len(self._plan.trials) and len(self._plan.bases) == 1
+        confirms = self._confirms and len(ended) == len(self._plan.trials) and len(self._plan.bases) == 1
         if not (self._is_free or waits or confirms):
             self._judge.serving.release_all()
 

@@ -70,7 +70,8 @@ class EvaluationServing:
             if not self._asked:
                 self._before_first()
                 self._asked = True
-            share = 1 / evaluation_starts(self._plan.request, len(self._plan.trials), self._plan.bases)
+            plan = self._plan
+            share = 1 / evaluation_starts(plan.request, len(plan.trials), plan.bases, 1 + len(plan.rungs))
             spending.begin_evaluation(self._workspace, self._plan, deployment_id, share)
             say(self._workspace, "evaluate", f"starting deployment {deployment_id}")
             self._up[base] = self._client.ensure_deployment(deployment_id, spec)

@@ -17,11 +17,13 @@ YES = {"plan": {"decision": "approve"}, "comparison": {"decision": "stop"}}
 
 
 def test_the_better_half_goes_on_to_more_pairs_and_the_rest_is_told_why_not(
-    local_server, make_request, answering, home, tmp_path
+    local_server, make_request, answering, home, tmp_path, price_book
 ):
     prompts = [f"Tell the {a} about the {b}" for a, b in zip(WORDS, WORDS[3:] + WORDS[:3], strict=True)]
     train = write_rows(tmp_path / "many-pairs.jsonl", [pair(p) for p in prompts])
-    parameters = make_request(local_server.url, dataset=str(train), sweep=FOUR, session=SESSION, strategy="halving")
+    parameters = make_request(
+        local_server.url, dataset=str(train), sweep=FOUR, session=SESSION, strategy="halving", price_book=price_book
+    )
     with answering(YES) as gates:
         state = preference_learning(**parameters, return_state=True)
     assert state.name == "NotPromoted", state.message
@@ -43,4 +45,6 @@ def test_the_better_half_goes_on_to_more_pairs_and_the_rest_is_told_why_not(
     assert last.job_state == NOT_STARTED
     assert last.message == "left out after 25% of the pairs: place 4 of 4 on the selection prompts"
     assert last.message in workspace.path("final_report.md").read_text()
+    said = [event["text"] for event in workspace.lines("events.jsonl")]
+    assert said.count(f"starting deployment pw-{SESSION}-eval") == 3  # none is up while a rung trains
     assert verify(workspace) == []

@@ -2,7 +2,7 @@ import pytest
 
 from preference.cost import load_price_book
 from preference.halving import halving_text, n_kept, part_of, priced_jobs, rung_jobs, rungs_for
-from preference.plan import TRAINING, PlanRefused, plan_markdown, trial_line
+from preference.plan import TRAINING, PlanRefused, evaluation_starts, plan_markdown, trial_line
 from preference.settings import Strategy
 from tests.preference.test_bases import bases, data, plan
 
@@ -31,6 +31,8 @@ def test_the_plan_prices_the_rungs_and_states_the_saving():
     assert made.lines[0].what == TRAINING
     assert made.lines[0].usd == pytest.approx(grid.lines[0].usd * 6 / 8)  # 8/4 + 4/2 + 2
     assert made.lines[0].quantity.startswith("14 jobs")
+    # each rung has a deployment of its own, which costs nothing while the next one trains
+    assert evaluation_starts(made.request, 8, made.bases, 3) == 3 * evaluation_starts(grid.request, 8, grid.bases)
     page = plan_markdown(made)
     assert (
         "Successive halving: 8 trials on 25% of the pairs, 4 trials on 50% of the pairs, the best 2 on all, each "
