@@ -127,7 +127,7 @@ def test_clean_removes_what_the_session_made_and_nothing_else(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("create", "--set", "dataset=a.jsonl"), "base_model"),
+        (("create", "--set", "max_active_jobs=0"), "max_active_jobs"),
         (("create", "--set", "betas"), "not FIELD=VALUE"),
         (
             ("create", "--set", "dataset=a", "--set", "base_model=b", "--set", "evaluator=c", "--deployment", "a/b"),
