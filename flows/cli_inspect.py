@@ -1,51 +1,77 @@
-"""`prefworks inspect`: what a file holds, and what is wrong with it, without running anything."""
+"""`prefworks inspect`: what a file or a dataset of the platform holds and what is wrong with it, without a run."""
 
 from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from preference.formats import BadDataset, Intake, describe_trouble
+from blocks.client_models import FIREWORKS, is_tunable
+from blocks.errors import PlatformError
+from flows.connecting import connect
+from flows.failing import fail
+from preference.cost import load_price_book
+from preference.formats import BadDataset, Intake, describe_trouble, is_local
 from preference.formats import inspect as read
-from preference.profile import Profile, profile
-from preference.tokens import TokenizerMissing, counter_for
+from preference.profile import Profile, profile, rows_over
+from preference.tokens import ExactCounter, TokenCounter, TokenizerMissing, counter_for
+from preference.wire import Model, resource_id
 
 FAULTY, UNREADABLE = 1, 2
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="Pairs or prompts: JSON lines, JSON, CSV, Parquet, packed or not.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE_OR_DATASET",
+            help="Pairs or prompts: a file (JSON lines, JSON, CSV, Parquet, packed or not), or a platform's dataset.",
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="For programs; docs/inspect.md has the keys.")] = False,
     tokenizer: Annotated[Path | None, typer.Option(help="A model's folder, for exact token counts.")] = None,
     context_length: Annotated[
         list[int] | None, typer.Option(help="Count rows over so many tokens. May repeat.")
     ] = None,
+    base_model: Annotated[
+        list[str] | None, typer.Option(help="Count rows over this model's context, in its own tokens. May repeat.")
+    ] = None,
+    platform: Annotated[str, typer.Option(help="The saved platform to ask for datasets and base models.")] = "local",
 ) -> None:
-    """Show what a dataset file holds, and every fault; nothing is changed. Example: prefworks inspect pairs.jsonl
+    """Show what a dataset holds, and every fault; nothing is changed. Example: prefworks inspect pairs.jsonl
 
-    Ends with 0 where the file can be used, 1 where rows are at fault, 2 where it cannot be read at all.
+    Ends with 0 where it can be used, 1 where rows are at fault, 2 where it cannot be read at all. A dataset of the
+    platform is counted against every base model that a model sweep would take, or those named.
     """
     limits = {f"{n} tokens": n for n in context_length or []}
     found: Profile | None = None
     intake: Intake | None = None
     code = 0
     try:
-        if not file.is_file():
-            raise BadDataset(f"there is no file {file} (looked in {Path.cwd()})")
-        counter = counter_for(tokenizer)
-        with tempfile.TemporaryDirectory(prefix="prefworks-") as folder:
-            staged = Path(folder) / "data.jsonl"
+        with tempfile.TemporaryDirectory(prefix="prefworks-") as temporary, ExitStack() as stack:
+            folder = Path(temporary)
+            there = _Platform(platform, stack, folder) if base_model or not is_local(source) else None
+            file = Path(source) if there is None or is_local(source) else there.fetch(source)
+            if not file.is_file():
+                raise BadDataset(f"there is no file {file} (looked in {Path.cwd()})")
+            models = there.candidates(base_model or []) if there else []
+            counter = there.counter(models[0]) if there and models and tokenizer is None else counter_for(tokenizer)
+            staged = folder / "data.jsonl"
             intake = read(file, staged)
             trouble = describe_trouble(intake)
             if trouble:
                 code = FAULTY
             else:
                 found = profile(staged, counter, intake=intake, context_lengths=limits)
-    except (BadDataset, TokenizerMissing) as error:
+                for model in models:
+                    limit = model.training_context_length or model.context_length
+                    if there and limit:  # one that does not say how much it takes is left out: unknown is not 0
+                        found.n_over_context[resource_id(model.name)] = rows_over(staged, there.counter(model), limit)
+    except (BadDataset, TokenizerMissing, PlatformError) as error:
         trouble, code = str(error), UNREADABLE
     if as_json:
         value = {
@@ -60,3 +86,47 @@ def inspect(
         if trouble:
             typer.echo(f"prefworks: {trouble}", err=True)
     raise typer.Exit(code)
+
+
+class _Platform:
+    """The saved platform, asked for a dataset and for base models; files go into the folder."""
+
+    def __init__(self, name: str, stack: ExitStack, folder: Path) -> None:
+        connect()
+        from flows.sessions import CannotStart, load_platform  # Prefect is imported late
+
+        try:
+            block = load_platform(name)
+        except CannotStart as error:
+            fail(str(error))
+        self._client = stack.enter_context(block.get_client())
+        self._curated = load_price_book(block.price_book).model_sweep.models
+        self._folder = folder
+
+    def fetch(self, name: str) -> Path:
+        """The dataset as one file. Raises NotFound."""
+        from tasks.inspection import joined
+
+        dataset = self._client.wait_for_dataset(name)
+        download = self._folder / "download"
+        download.mkdir()
+        return joined(self._client.download_dataset(dataset.name, download), download)
+
+    def candidates(self, named: list[str]) -> list[Model]:
+        """The base models named, else those that a model sweep would take."""
+        if named:
+            return [self._client.resolve_model(name) for name in named]
+        tunable = [model for model in self._client.list_models(FIREWORKS) if is_tunable(model)]
+        return [model for model in tunable if not self._curated or resource_id(model.name) in self._curated]
+
+    def counter(self, model: Model) -> TokenCounter:
+        """By the model's own tokenizer and template; the estimate where the platform keeps them."""
+        from tasks.inspection import TOKENIZER_FILES
+
+        folder = self._folder / resource_id(model.name)
+        folder.mkdir(exist_ok=True)
+        try:
+            self._client.download_model_files(model.name, folder, TOKENIZER_FILES)
+            return ExactCounter(folder)
+        except (PlatformError, TokenizerMissing):
+            return counter_for(None)

@@ -156,6 +156,8 @@ def _never_unattended(key: str, workspace: Workspace) -> str:
         return "The judge is below the line"
     if key.startswith("evaluator"):
         return "The evaluator failed its trial"
+    if key.startswith("pairs"):
+        return "The strong model does not show that it is better than the weak one"
     plan = workspace.read("plan.json", Plan) if key.startswith("plan") else None
     if not key.startswith(("plan", "comparison", "promotion")):
         return "This gate asks for a human's judgement"

@@ -20,7 +20,12 @@ from preference.formats_scan import FAULTS_IN_FULL, Fault, FileSink, Scan, Tally
 from preference.formats_sources import Source, Unit, UnreadableSource, recognise
 from preference.row_index import RowIndex
 
-__all__ = ["BadDataset", "Count", "Fault", "Intake", "atomic_file", "counts_of", "inspect", "stage"]
+__all__ = ["BadDataset", "Count", "Fault", "Intake", "atomic_file", "counts_of", "inspect", "is_local", "stage"]
+
+
+def is_local(source: str) -> bool:
+    """Whether a dataset's name is a file's and not the platform's: it exists, or looks like nothing else."""
+    return Path(source).exists() or source.endswith((".jsonl", ".json", ".gz", ".csv", ".parquet", ".zst"))
 
 
 class Count(BaseModel):

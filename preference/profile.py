@@ -121,6 +121,12 @@ def profile(
     )
 
 
+def rows_over(path: Path, counter: TokenCounter, limit: int) -> int:
+    """Rows of a canonical file whose prompt and longer answer together are more than limit tokens."""
+    counts = count_file(path, counter)
+    return int((counts[:, 0] + counts[:, 1:].max(axis=1) > limit).sum())
+
+
 def _token_profile(
     counter: TokenCounter, counts: CountArray, longest: npt.NDArray[np.uint32], *, pairs: bool
 ) -> TokenProfile:

@@ -324,7 +324,7 @@ def _provenance(facts: ReportFacts) -> str:
         lines += [
             *bases_text(plan),
             f"- Platform `{plan.platform}`; prices: {plan.prices.name}, {plan.prices.as_of}",
-            f"- {n_pairs} training pairs, {plan.data.n_held_out} held-out prompts, none on both sides",
+            f"- {n_pairs} training pairs, {plan.data.n_held_out} held-out prompts, {_overlap(plan)}",
             *(f"  - {note}" for note in plan.data.notes),
             *_scored_by(plan),
         ]
@@ -341,6 +341,10 @@ def _scored_by(plan: Plan) -> list[str]:
     if code is None:
         return []
     return [f"- Evaluator `{code.name}` ({code.entry_point}), sha256 `{code.sha256}`, {code.sandbox}"]
+
+
+def _overlap(plan: Plan) -> str:
+    return "SOME on both sides, as asked" if plan.request.keep_leaked_prompts else "none on both sides"
 
 
 def _verifying(facts: ReportFacts) -> str:

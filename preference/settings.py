@@ -348,6 +348,13 @@ class PreferenceRequest(BaseModel):
         le=365,
         json_schema_extra={"position": 12},
     )
+    keep_leaked_prompts: bool = Field(
+        False,
+        title="Train on held-out prompts, too",
+        description="Two datasets may share prompts. No: such training rows are left out. Yes: they are kept, and what "
+        "is measured on these prompts flatters the tuned models.",
+        json_schema_extra={"position": 13},
+    )
     unsandboxed_evaluator: bool = Field(
         False,
         title="Run the evaluator without a sandbox",

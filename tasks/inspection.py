@@ -91,12 +91,12 @@ def stage_dataset(platform: FireworksPlatform, workspace: Workspace, source: str
         return target
     with platform.get_client(workspace.session) as client:
         own: formats.Intake | None = None
-        if is_local(source):
+        if formats.is_local(source):
             source, own = _upload(client, workspace, Path(source), role)
         dataset = client.wait_for_dataset(source)
         folder = workspace.directory("dataset", "download", role)
         files = client.download_dataset(dataset.name, folder)
-        intake = formats.stage(_joined(files, folder), target)
+        intake = formats.stage(joined(files, folder), target)
     if own is not None:  # what was converted and dropped was so before the upload
         if own.content_hash != intake.content_hash:
             raise formats.BadDataset(
@@ -107,11 +107,6 @@ def stage_dataset(platform: FireworksPlatform, workspace: Workspace, source: str
     workspace.write(record, Staged(dataset=dataset.name, intake=intake))
     say(workspace, "inspect", f"{role}: {intake.n_rows} rows of {dataset.name}")
     return target
-
-
-def is_local(source: str) -> bool:
-    """A path is a path when it exists, or looks like nothing else."""
-    return Path(source).exists() or source.endswith((".jsonl", ".json", ".gz", ".csv", ".parquet", ".zst"))
 
 
 def _upload(client: FireworksClient, workspace: Workspace, path: Path, role: str) -> tuple[str, formats.Intake]:
@@ -130,7 +125,7 @@ def _upload(client: FireworksClient, workspace: Workspace, path: Path, role: str
     return dataset.name, intake
 
 
-def _joined(files: list[Path], folder: Path) -> Path:
+def joined(files: list[Path], folder: Path) -> Path:
     """One file of a dataset that was uploaded in shards."""
     if len(files) == 1:
         return files[0]
@@ -147,7 +142,8 @@ def split_dataset(workspace: Workspace, request: PreferenceRequest, train: Path,
     """Training rows and held-out rows with no prompt on both sides; the same on every machine."""
     ours, theirs = workspace.path("dataset", "train.jsonl"), workspace.path("dataset", "held_out.jsonl")
     if held_out is not None:
-        split = splits.pair_up(train, held_out, train=ours, held_out=theirs)
+        keep = request.keep_leaked_prompts
+        split = splits.pair_up(train, held_out, train=ours, held_out=theirs, keep_leaks=keep)
     else:
         split = splits.split(train, share=1 - request.held_out_share, train=ours, held_out=theirs)
     workspace.write("dataset/split.json", split)

@@ -16,6 +16,7 @@ from blocks.journal import Answer
 from blocks.workspace import Workspace
 from preference import formats
 from preference.comparison import Contestant, ScoredAnswer
+from preference.formats import is_local
 from preference.judge_plan import JUDGING, QUALIFICATION, JudgePlan, JudgeSummary, LabelSummary
 from preference.labelled import (
     RUBRIC_TRIES,
@@ -34,7 +35,7 @@ from preference.rubric import RUBRIC_FORMAT, read_rubric, writing_messages
 from preference.settings import PreferenceRequest
 from preference.splits import HeldOutPrompt
 from tasks.evaluation import NO_ANSWER, write_scored
-from tasks.inspection import is_local, stage_dataset
+from tasks.inspection import stage_dataset
 from tasks.judge_model import Judge, Messages, ask_judge
 from tasks.pairs import PAIRS
 from tasks.progress import say, timed

@@ -47,6 +47,10 @@ def choose_pair_models(
                 "answers: leave them out, or give the prompts alone."
             )
         return None
+    if request.keep_leaked_prompts:
+        raise PlanRefused(
+            "keep_leaked_prompts is for pairs that are there: from held-out prompts no pairs are made. Leave it out."
+        )
     with platform.get_client() as client:
         if bool(settings.strong) != bool(settings.weak):
             raise PlanRefused("pairs has one model of two: name both pairs.strong and pairs.weak, or neither.")

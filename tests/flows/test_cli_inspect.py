@@ -3,9 +3,13 @@
 import json
 
 import pytest
+from prefect.settings import get_current_settings
 from typer.testing import CliRunner
 
+from blocks.client import FireworksClient
+from blocks.fireworks import FireworksPlatform
 from flows.cli import app
+from preference.formats import stage
 from tests.preference.test_real_data import source
 
 GOOD = {"prompt": "Why is the sky blue?", "chosen": "It scatters light.", "rejected": "It is not."}
@@ -58,3 +62,24 @@ def test_public_files(name, kind, n_rows):
     code, out, _ = inspected(source(name), "--json")
     found = json.loads(out)["profile"]
     assert (code, found["format"], found["n_rows"]) == (0, kind, n_rows)
+
+
+def test_a_dataset_of_the_platform_is_counted_against_its_base_models(local_server, prefect, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", str(get_current_settings().api.url))
+    FireworksPlatform(base_url=local_server.url, account="local", price_book="local").save("looked", overwrite=True)
+    long = {"prompt": "Why? " * 400, "chosen": "It scatters light.", "rejected": "It is not."}
+    file = tmp_path / "canonical.jsonl"
+    stage(write(tmp_path / "a.jsonl", GOOD, long, {**GOOD, "prompt": "Why is grass green?"}), file)
+    with FireworksClient(local_server.url, account="local", session="1779157376-41e1") as client:
+        client.ensure_dataset("pw-1779157376-41e1-look", file, example_count=3)
+    platform = ("--platform", "looked", "--json")
+    for name in ("pw-1779157376-41e1-look", "accounts/local/datasets/pw-1779157376-41e1-look"):
+        code, out, err = inspected(name, *platform)
+        assert code == 0, err
+        found = json.loads(out)["profile"]
+        assert (found["format"], found["n_rows"], found["n_over_context"]["tiny"]) == ("pairs", 3, 1)
+    code, out, _ = inspected(file, "--base-model", "tiny", *platform)
+    assert json.loads(out)["profile"]["n_over_context"] == {"tiny": 1}
+    code, out, _ = inspected("no-such-dataset", *platform)
+    assert code == 2
+    assert "no-such-dataset" in json.loads(out)["trouble"]
