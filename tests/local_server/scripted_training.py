@@ -35,7 +35,9 @@ def train(job):
         time.sleep(float(order.get("pause", 0)))
         with metrics.open("a") as file:
             print(json.dumps({"type": "metrics", "step": step, "pid": os.getpid(), "seed": job["seed"]}), file=file)
-        checkpoint.write_text(str(step))
+        partial = folder / ".checkpoint.partial"
+        partial.write_text(str(step))
+        partial.rename(checkpoint)  # whole, whenever the server is killed
     if "fail" in order:
         say(event="failed", job=job["job"], message=order["fail"])
         return os._exit(1) if "leave" in order else None
