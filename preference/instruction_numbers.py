@@ -25,8 +25,8 @@ SCIENTIFIC = re.compile(
 )
 PLAIN = re.compile(_NUMERAL)
 THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,])")
-COMMA_DECIMAL = re.compile(r"\d+,\d+(?![\d,.])")
-COMMA_LIST = re.compile(r"\d+(?:,\d+){2,}(?![\d,.])")
+COMMA_DECIMAL = re.compile(r"\d+,\d+(?![\d,]|\.\d)")
+COMMA_LIST = re.compile(r"\d+(?:,\d+){2,}(?![\d,]|\.\d)")
 SLASHED = re.compile(rf"{_NUMERAL}\s?%?(?:\s?/\s?{_NUMERAL}\s?%?)+")
 RATIO = re.compile(rf"(\d+)\s?%?\s?(?:{_MINUS}|:|to)\s?(\d+)\s?%?")
 
