@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from blocks.workspace import Workspace
 from preference.cost import SCALE_DOWN_S
+from preference.halving import priced_jobs
 from preference.judge_plan import JUDGING
 from preference.ledger import Entry, Kind, Ledger, Source, check_budget
 from preference.plan import FIRST_HOUR, SAMPLING, TRAINING, Plan, judged_prompts, trial_line
@@ -150,7 +151,8 @@ def reserve_calls(workspace: Workspace, step: str, line: str, n_calls: int) -> N
     plan = _plan(workspace)
     n_planned = 0
     if plan.judge is not None:
-        judging = 2 * sum(judged_prompts(plan.trials, plan.bases, plan.champion))
+        jobs = priced_jobs(plan.session, plan.trials, plan.rungs)  # as the line counts them
+        judging = 2 * sum(judged_prompts(jobs, plan.bases, plan.champion))
         n_planned = judging if line == JUDGING else plan.judge.n_qualification_calls
     high = next(planned.usd_high for planned in plan.lines if planned.what == line)
     reserve(workspace, step, line, None if high is None else high * min(1.0, n_calls / max(n_planned, 1)))
