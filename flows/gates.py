@@ -13,14 +13,15 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.flow_runs import pause_flow_run
+from prefect.flow_runs import pause_flow_run, suspend_flow_run
 from prefect.input import RunInput
 from pydantic import Field, ValidationError
 
 from blocks.workspace import Workspace
 from preference.approval import plan_policy, plan_price, why_it_waits
 from preference.plan import Plan, plan_markdown
-from preference.session import SessionState
+from preference.session import SessionRecord, SessionState
+from preference.settings import Wait
 from tasks.progress import enter, say
 
 Form = TypeVar("Form", bound=RunInput)
@@ -115,11 +116,13 @@ def gate(
     if policy:
         name, answer = policy
     else:
-        enter(workspace, SessionState.WAITING)
-        say(workspace, key, f"waiting for an answer at the {key} gate")
         # Prefect keeps a key's first answer for ever: another page is another key
+        asked, suspend = f"{key}-{shown_sha256[:8]}", _suspends(workspace)
+        if not _is_answered(asked, suspend=suspend):
+            enter(workspace, SessionState.WAITING)
+            say(workspace, key, f"waiting for an answer at the {key} gate")
         shown = f"{description}\n\n{now}" if now else description
-        answer = _ask(form, f"{key}-{shown_sha256[:8]}", shown, timeout_s=timeout_days * 86400)
+        answer = _ask(form, asked, shown, timeout_s=timeout_days * 86400, suspend=suspend)
     run = FlowRunContext.get()
     workspace.append(
         "approvals.jsonl",
@@ -138,26 +141,49 @@ def gate(
     return answer
 
 
-def _ask(form: type[Form], key: str, description: str, *, timeout_s: float) -> Form:
-    """pause_flow_run under a key of its own for each try: Prefect keeps a key's first answer for ever.
+def _suspends(workspace: Workspace) -> bool:
+    record = workspace.read("session.json", SessionRecord)
+    return record is not None and record.request.wait is Wait.SUSPEND
 
-    Prefect's own time-out would end the run as Failed, so ours comes first: it resumes the run itself.
-    """
+
+def _flow_run_id() -> UUID:
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         raise RuntimeError("a gate can only be asked from within a flow run")
-    run_id, refusal = context.flow_run.id, ""
+    return context.flow_run.id
+
+
+def _is_answered(key: str, *, suspend: bool) -> bool:
+    """Whether the first try has its answer, as where a suspended run goes on after it."""
+    with get_client(sync_client=True) as client:
+        return _stored_answer(client, _flow_run_id(), _stored(key, suspend=suspend)) is not None
+
+
+def _stored(key: str, *, suspend: bool) -> str:
+    """The name under which Prefect keeps a question and its answer."""
+    return f"{'suspended' if suspend else 'paused'}-{key}"
+
+
+def _ask(form: type[Form], key: str, description: str, *, timeout_s: float, suspend: bool) -> Form:
+    """pause_flow_run under a key of its own for each try: Prefect keeps a key's first answer for ever.
+
+    Prefect's own time-out would end the run as Failed, so ours comes first: it resumes the run itself. With suspend
+    this process ends here (prefect.exceptions.Pause), a later one finds the answer, and only Prefect's is left.
+    """
+    run_id, refusal = _flow_run_id(), ""
     with _Deadline(run_id, timeout_s, _no(form)) as deadline:
         for attempt in range(100):
             attempt_key = key if attempt == 0 else f"{key}-{attempt}"
             with get_client(sync_client=True) as client:
-                answered = _stored_answer(client, run_id, attempt_key)
+                answered = _stored_answer(client, run_id, _stored(attempt_key, suspend=suspend))
                 if answered is None:
-                    _forget_question(client, run_id, attempt_key)
+                    _forget_question(client, run_id, _stored(attempt_key, suspend=suspend))
             try:
                 if answered is not None:
                     return form.model_validate_json(answered)
                 shown = form.with_initial_data(description=refusal + description)
+                if suspend:
+                    suspend_flow_run(wait_for_input=shown, timeout=int(timeout_s), key=attempt_key)
                 given = pause_flow_run(
                     wait_for_input=shown,
                     timeout=int(timeout_s + PREFECT_SLACK_S),
@@ -214,7 +240,7 @@ class _Deadline:
 
 def _stored_answer(client: SyncPrefectClient, run_id: UUID, key: str) -> str | None:
     try:
-        return client.read_flow_run_input(run_id, f"paused-{key}-response")
+        return client.read_flow_run_input(run_id, f"{key}-response")
     except (ObjectNotFound, PrefectHTTPStatusError) as error:
         if _is_absent(error):
             return None
@@ -225,7 +251,7 @@ def _forget_question(client: SyncPrefectClient, run_id: UUID, key: str) -> None:
     """A crash may have left the question behind, and asking it again would be a conflict (Prefect #12279)."""
     for part in ("schema", "description"):
         try:
-            client.delete_flow_run_input(run_id, f"paused-{key}-{part}")
+            client.delete_flow_run_input(run_id, f"{key}-{part}")
         except (ObjectNotFound, PrefectHTTPStatusError) as error:
             if not _is_absent(error):
                 raise

@@ -11,7 +11,7 @@ from prefect import runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, Pause
 from prefect.states import Completed, Crashed
 
 from blocks.errors import PlatformError
@@ -22,7 +22,7 @@ from flows.gates import GateTimedOut, RunRejected
 from preference.ledger import OutOfBudget
 from preference.plan import Plan
 from preference.session import Outcome, SessionRecord, SessionState, session_id
-from preference.settings import PreferenceRequest
+from preference.settings import PreferenceRequest, Wait
 from tasks.deployment import take_down_evaluation
 from tasks.progress import enter, say
 from tasks.reporting import publish_report
@@ -72,6 +72,8 @@ def run_session(request: PreferenceRequest, phases: Callable[[Session], Ending])
     workspace = open_workspace(request)
     if trouble := space_trouble(NEEDED_MB):
         raise CannotStart(trouble)
+    if request.wait is Wait.SUSPEND and not runtime.deployment.id:
+        raise CannotStart("`wait: suspend` needs a run of a deployment, which a worker can take up again: say pause")
     with workspace.lock():
         _open(workspace, request)
         session: Session | None = None
@@ -93,6 +95,8 @@ def run_session(request: PreferenceRequest, phases: Callable[[Session], Ending])
         except Exception as error:
             reason = space_trouble(FULL_MB) or f"{type(error).__name__}: {error}"
             _leave(session, workspace, Outcome.FAILED, SessionState.FAILED, reason)
+            raise
+        except Pause:  # suspended at a gate: the session waits, and another process goes on with it
             raise
         except BaseException:  # Ctrl-C, or Prefect's word that the run was cancelled
             _leave(session, workspace, Outcome.CANCELLED, SessionState.CANCELLED, "the run was cancelled")

@@ -21,6 +21,11 @@ class Strategy(StrEnum):
     HALVING = "halving"
 
 
+class Wait(StrEnum):
+    PAUSE = "pause"
+    SUSPEND = "suspend"
+
+
 class AutoPromote(StrEnum):
     NEVER = "never"
     CLEAR_WINNER = "clear_winner"
@@ -354,6 +359,13 @@ class PreferenceRequest(BaseModel):
         description="Two datasets may share prompts. No: such training rows are left out. Yes: they are kept, and what "
         "is measured on these prompts flatters the tuned models.",
         json_schema_extra={"position": 13},
+    )
+    wait: Wait = Field(
+        Wait.PAUSE,
+        title="While it waits",
+        description="Pause keeps the run's process. Suspend frees it, and a new one goes on after the answer: for "
+        "runs that wait for days; only where a deployment is run.",
+        json_schema_extra={"position": 12},
     )
     unsandboxed_evaluator: bool = Field(
         False,

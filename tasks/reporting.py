@@ -7,7 +7,6 @@ from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 
 from blocks.journal import Journal
@@ -22,6 +21,7 @@ from preference.plan import TRAINING, Plan, actual_lines, plan_markdown
 from preference.report import EndpointFacts, ReportFacts, TrialFacts, Usage, final_report
 from preference.session import SessionRecord, SessionState, is_session_id
 from preference.targets import Stopped
+from tasks.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from tasks.deployment import Endpoint
 from tasks.drawing import draw, drawings, headline_answers, trained_trials, with_pictures_inside
 from tasks.evaluation import JOURNAL
@@ -64,6 +64,11 @@ def publish_plan(workspace: Workspace, plan: Plan) -> Plan:
     workspace.write_text("plan.md", plan_markdown(plan))
     create_markdown_artifact(plan_markdown(plan), key="plan", description=f"Session {workspace.session}")
     return plan
+
+
+def published_comparison(workspace: Workspace) -> Comparison | None:
+    """What an earlier process of the session measured; None where there is none yet."""
+    return workspace.read("comparison.json", Comparison)
 
 
 def publish_comparison(workspace: Workspace, comparison: Comparison) -> None:

@@ -17,6 +17,11 @@ import pytest
 from flows.services import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
+SAVE_BLOCK = """
+import sys
+from blocks.fireworks import FireworksPlatform
+FireworksPlatform(base_url=sys.argv[1], account="local", price_book="local").save(sys.argv[2], overwrite=True)
+"""
 
 
 class Prefect:
@@ -71,6 +76,18 @@ def prefect_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prefe
             yield prefect, environment
     finally:
         subprocess.run([*command, "down"], cwd=ROOT, env=environment, check=True)
+
+
+@pytest.fixture
+def save_block(prefect_up: tuple[Prefect, dict[str, str]]) -> Callable[[str, str], None]:
+    """save_block(name, url): a platform without a price, saved on that Prefect server."""
+    prefect, environment = prefect_up
+    served = {**environment, "PREFECT_API_URL": f"{prefect.root}/api"}
+
+    def save(name: str, url: str) -> None:
+        subprocess.run([sys.executable, "-c", SAVE_BLOCK, url, name], cwd=ROOT, env=served, check=True)
+
+    return save
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,12 +25,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-SAVE_BLOCK = """
-import sys
-from blocks.fireworks import FireworksPlatform
-FireworksPlatform(base_url=sys.argv[1], account="local", price_book="local").save("scripted", overwrite=True)
-"""
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
@@ -72,11 +64,10 @@ def choose(page: Page, form: Locator, decision: str) -> None:
 
 
 def test_a_run_is_started_approved_reviewed_and_read_in_the_browser(
-    prefect_up, local_server, page, tmp_path, pairs_and_judge
+    prefect_up, local_server, page, tmp_path, pairs_and_judge, save_block
 ):
-    prefect, environment = prefect_up
-    served = {**environment, "PREFECT_API_URL": f"{prefect.root}/api"}
-    subprocess.run([sys.executable, "-c", SAVE_BLOCK, local_server.url], cwd=ROOT, env=served, check=True)
+    prefect, _ = prefect_up
+    save_block("scripted", local_server.url)
     deployment = prefect.deployment("preference-learning")
 
     page.goto(f"{prefect.root}/v2/deployments/deployment/{deployment['id']}/run")
