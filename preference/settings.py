@@ -203,68 +203,68 @@ class PreferenceRequest(BaseModel):
         title="What to do, in plain English",
         description="Such as: Run DPO on accounts/me/datasets/prefs using Qwen3 8B, for 2 epochs. Budget: under $5. "
         "Fields given below win over it; the plan shows what was understood, and what is missing is asked.",
-        json_schema_extra={"position": -1},
+        json_schema_extra={"position": 0},
     )
     dataset: str = Field(
         "",
         title="Dataset",
         description="The preference pairs: a dataset on the platform (its ID or full name), or a local file.",
-        json_schema_extra={"position": 0},
+        json_schema_extra={"position": 1},
     )
     base_models: list[str] = Field(
         [],
         title="Base models",
         description="What to tune: each by ID, full name or display name. With several, every combination of the "
         "sweep is tried on each. Empty: a sweep over models that the platform can tune, one trial each.",
-        json_schema_extra={"position": 1},
+        json_schema_extra={"position": 2},
     )
     evaluator: str = Field(
         "",
         title="Evaluator",
         description="Scores answers from 0 to 1: an evaluator on the platform, or path/to/file.py::function. "
         "Empty: a judge compares answers in pairs.",
-        json_schema_extra={"position": 2},
+        json_schema_extra={"position": 3},
     )
     rubric: str = Field(
         "",
         title="Rubric",
         description="What makes an answer better, for a judge: best as a list of criteria. Empty, without an "
         "evaluator: the judge writes one from your pairs.",
-        json_schema_extra={"position": 2},
+        json_schema_extra={"position": 4},
     )
     judge: str = Field(
         "",
         title="Judge",
         description="Needed without an evaluator: the name of a saved JudgeEndpoint block, or a model on the "
         "platform. It is tried on labelled pairs before anything is decided by it.",
-        json_schema_extra={"position": 2},
+        json_schema_extra={"position": 5},
     )
     labelled: str = Field(
         "",
         title="Labelled pairs for the judge",
         description="Pairs to try the judge on: a dataset on the platform, or a local file. "
         "Empty: your training pairs.",
-        json_schema_extra={"position": 2},
+        json_schema_extra={"position": 17},
     )
     held_out: str = Field(
         "",
         title="Held-out dataset",
         description="Empty: a share of the prompts of the dataset is held out.",
-        json_schema_extra={"position": 3},
+        json_schema_extra={"position": 6},
     )
     methods: list[Method] = Field(
         [Method.DPO],
         title="Methods",
         description="DPO, ORPO, or both side by side.",
         min_length=1,
-        json_schema_extra={"position": 4},
+        json_schema_extra={"position": 8},
     )
     platform: str = Field(
         "local",
         title="Platform",
         description="The name of a saved FireworksPlatform block: where training and serving happen.",
         min_length=1,
-        json_schema_extra={"position": 5},
+        json_schema_extra={"position": 7},
     )
     budget_usd: float | None = Field(
         None,
@@ -273,9 +273,9 @@ class PreferenceRequest(BaseModel):
         "Empty: none. 0 allows only what is free.",
         ge=0,
         allow_inf_nan=False,
-        json_schema_extra={"position": 5},
+        json_schema_extra={"position": 14},
     )
-    sweep: Grid = Field(default_factory=Grid, title="Sweep", json_schema_extra={"position": 6})
+    sweep: Grid = Field(default_factory=Grid, title="Sweep", json_schema_extra={"position": 9})
     target_win_rate: float | None = Field(
         None,
         title="Target: win rate",
@@ -283,7 +283,7 @@ class PreferenceRequest(BaseModel):
         "interval's lower bound. Empty: none.",
         gt=0,
         lt=1,
-        json_schema_extra={"position": 6},
+        json_schema_extra={"position": 11},
     )
     target_score: float | None = Field(
         None,
@@ -291,24 +291,24 @@ class PreferenceRequest(BaseModel):
         description="The evaluator's mean score, 0 to 1. Empty: none.",
         gt=0,
         lt=1,
-        json_schema_extra={"position": 6},
+        json_schema_extra={"position": 12},
     )
     stop_at_target: bool = Field(
         False,
         title="Stop the sweep at the target",
         description="Once a candidate is known to reach it on the selection prompts, running jobs are cancelled and "
         "waiting ones are not started.",
-        json_schema_extra={"position": 6},
+        json_schema_extra={"position": 13},
     )
     strategy: Strategy = Field(
         Strategy.AUTO,
         title="Strategy",
         description="Grid trains every trial on all pairs. Halving trains all on a quarter of them, the better half on "
         "a half, and its better half on all. Auto: the grid for up to 6 trials and for a sweep that you spell out.",
-        json_schema_extra={"position": 6},
+        json_schema_extra={"position": 10},
     )
     max_active_jobs: int = Field(
-        6, title="Training jobs at once, at most", ge=1, le=64, json_schema_extra={"position": 7}
+        6, title="Training jobs at once, at most", ge=1, le=64, json_schema_extra={"position": 15}
     )
     held_out_share: float = Field(
         0.2,
@@ -316,19 +316,19 @@ class PreferenceRequest(BaseModel):
         description="Read only where there is no held-out dataset.",
         gt=0,
         lt=1,
-        json_schema_extra={"position": 8},
+        json_schema_extra={"position": 16},
     )
-    sampling: Sampling = Field(default_factory=Sampling, title="Held-out sampling", json_schema_extra={"position": 9})
+    sampling: Sampling = Field(default_factory=Sampling, title="Held-out sampling", json_schema_extra={"position": 20})
     pairs: PairGeneration = Field(
-        default_factory=PairGeneration, title="Pairs from prompts", json_schema_extra={"position": 10}
+        default_factory=PairGeneration, title="Pairs from prompts", json_schema_extra={"position": 19}
     )
-    serving: Serving = Field(default_factory=Serving, title="Serving", json_schema_extra={"position": 10})
+    serving: Serving = Field(default_factory=Serving, title="Serving", json_schema_extra={"position": 21})
     champion: str = Field(
         "",
         title="Champion",
         description="A tuned model that a winner must beat to be promoted: its ID or full name, or 'last promoted' for "
         "the one that the last session with this dataset deployed. Empty: none.",
-        json_schema_extra={"position": 9},
+        json_schema_extra={"position": 18},
     )
     auto_approve_up_to_usd: float | None = Field(
         None,
@@ -337,13 +337,13 @@ class PreferenceRequest(BaseModel):
         "Empty: always ask. An unknown price always asks.",
         ge=0,
         allow_inf_nan=False,
-        json_schema_extra={"position": 11},
+        json_schema_extra={"position": 22},
     )
     auto_promote: AutoPromote = Field(
         AutoPromote.NEVER,
         title="Promote without asking",
         description="For unattended runs: a clear winner is deployed, anything else is not. Never: always ask.",
-        json_schema_extra={"position": 11},
+        json_schema_extra={"position": 23},
     )
     gate_timeout_days: float = Field(
         7.0,
@@ -351,34 +351,34 @@ class PreferenceRequest(BaseModel):
         description="A gate that nobody answers ends the run after this, with nothing more spent.",
         gt=0,
         le=365,
-        json_schema_extra={"position": 12},
+        json_schema_extra={"position": 25},
     )
     keep_leaked_prompts: bool = Field(
         False,
         title="Train on held-out prompts, too",
         description="Two datasets may share prompts. No: such training rows are left out. Yes: they are kept, and what "
         "is measured on these prompts flatters the tuned models.",
-        json_schema_extra={"position": 13},
+        json_schema_extra={"position": 26},
     )
     wait: Wait = Field(
         Wait.PAUSE,
         title="While it waits",
         description="Pause keeps the run's process. Suspend frees it, and a new one goes on after the answer: for "
         "runs that wait for days; only where a deployment is run.",
-        json_schema_extra={"position": 12},
+        json_schema_extra={"position": 24},
     )
     unsandboxed_evaluator: bool = Field(
         False,
         title="Run the evaluator without a sandbox",
         description="Only for code that you trust, on a system that has no sandbox.",
-        json_schema_extra={"position": 13},
+        json_schema_extra={"position": 27},
     )
     session: str = Field(
         "",
         title="Session to go on with",
         description="Empty: a new session. Otherwise the ID of one that was interrupted.",
         pattern=r"^$|^[0-9]+-[0-9a-f]{4}$",
-        json_schema_extra={"position": 14},
+        json_schema_extra={"position": 28},
     )
 
     @model_validator(mode="before")

@@ -50,10 +50,12 @@ class Prefect:
             time.sleep(0.5)
         return run
 
-    def wait_at(self, gate: str) -> dict[str, Any]:
+    def wait_at(self, gate: str, *, but: str = "") -> dict[str, Any]:
+        """The newest run once it waits at this gate, under another key than `but`."""
+
         def waits(run: dict[str, Any]) -> bool:
             key = (run["state"]["state_details"] or {}).get("pause_key") or ""
-            return run["state"]["type"] == "PAUSED" and key.startswith(gate)
+            return run["state"]["type"] == "PAUSED" and key.startswith(gate) and key != but
 
         return self.wait_for(waits)
 
@@ -116,7 +118,8 @@ def pairs_and_judge(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "held.jsonl").write_text(rows(prompts[15:]))
     (tmp_path / "judge.py").write_text(
         "def evaluate(messages, **kwargs):\n"
-        "    return {'score': 0.9 if messages[-1]['content'].endswith('/tuned') else 0.2}\n"
+        "    answer = messages[-1]['content']\n"
+        "    return {'score': 0.9 if answer.endswith('/tuned') else 0.3 if answer.startswith('Short') else 0.2}\n"
     )
     (tmp_path / "requirements.txt").touch()
     return {

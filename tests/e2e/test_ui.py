@@ -72,8 +72,8 @@ def test_a_run_is_started_approved_reviewed_and_read_in_the_browser(
 
     page.goto(f"{prefect.root}/v2/deployments/deployment/{deployment['id']}/run")
     for label, value in {
+        "What to do, in plain English": "Run DPO using accounts/fireworks/models/tiny.",
         "Dataset": pairs_and_judge["dataset"],
-        "Base model": "tiny",
         "Evaluator": pairs_and_judge["evaluator"],
         "Held-out dataset": pairs_and_judge["held_out"],
         "Platform": "scripted",
@@ -88,6 +88,15 @@ def test_a_run_is_started_approved_reviewed_and_read_in_the_browser(
     assert "Plan: tune" in form.inner_text()
     assert "6 jobs" in form.inner_text()
     picture(page, "plan-gate")
+    choose(page, form, "change")
+    form.get_by_label("What to change").fill("Use learning rates 1e-4 and 3e-4 with beta 0.1.")
+    form.get_by_role("button", name="Resume").click()
+
+    first = run["state"]["state_details"]["pause_key"]
+    run = prefect.wait_at("plan", but=first)
+    form = open_resume_form(page, prefect, run)
+    assert "2 jobs" in form.inner_text()
+    picture(page, "changed-plan")
     choose(page, form, "approve")
     form.get_by_role("button", name="Resume").click()
 
@@ -109,4 +118,5 @@ def test_a_run_is_started_approved_reviewed_and_read_in_the_browser(
     page.goto(f"{prefect.root}/v2/artifacts/artifact/{report['id']}")
     shown = page.get_by_test_id("markdown-display").first  # the list of versions beside it says the same words
     shown.get_by_text("Promoted t1").first.wait_for()
+    assert shown.locator("img").evaluate_all("images => images.map(i => i.naturalWidth > 0)") == [True] * 3
     picture(page, "final-report")
