@@ -39,7 +39,7 @@ def win_rates_figure(comparison: Comparison) -> bytes:
     axes.set_xlabel("win rate against the base, %, with 95 % intervals")
     axes.grid(axis="x", alpha=0.3)
     if shown:
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0), bbox_transform=figure.transFigure, ncols=2)
+        figure.legend(loc="outside upper center", ncols=2)
     return _png(figure)
 
 

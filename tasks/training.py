@@ -161,10 +161,16 @@ def sweep_slots(workspace: Workspace, trials: Sequence[Trial], limit: int) -> Sl
         limit,
         running=[trial.name for trial in trials if _under_way(workspace, trial)],
         order=[trial.name for trial in cheapest_first(trials)],
+        expected=[trial.name for trial in trials if not _begun(workspace, trial)],
     )
     if stopped := workspace.read(STOPPED, Stopped):  # by an earlier process of this session
         slots.stop(StoppedEarly(stopped.reason))
     return slots
+
+
+def _begun(workspace: Workspace, trial: Trial) -> bool:
+    folder = workspace.folder / "trials" / trial.name
+    return (folder / "submitted.json").exists() or (folder / "result.json").exists()
 
 
 def _under_way(workspace: Workspace, trial: Trial) -> bool:

@@ -91,3 +91,32 @@ def test_of_those_that_wait_the_first_in_the_order_goes_first():
     for thread in threads:
         thread.join(10)
     assert entered == ["t3", "t1", "t2"]
+
+
+def test_who_is_expected_keeps_its_turn_though_another_asks_first():
+    slots = Slots(1, order=["t1", "t2"], expected=["t1", "t2"])
+    entered: list[str] = []
+    may_ask = threading.Event()
+
+    def work(name: str) -> None:
+        if name == "t1":
+            assert may_ask.wait(30)
+        with slots.hold(name):
+            entered.append(name)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("t2", "t1")]
+    for thread in threads:
+        thread.start()
+    threads[0].join(0.3)
+    assert entered == []  # t2 has asked, and t1 has not yet
+    may_ask.set()
+    for thread in threads:
+        thread.join(30)
+    assert entered == ["t1", "t2"]
+
+
+def test_who_never_comes_is_not_waited_for_endlessly(monkeypatch):
+    monkeypatch.setattr("tasks.slots.ARRIVAL_S", 0.2)
+    slots = Slots(1, order=["t1", "t2"], expected=["t1", "t2"])
+    with slots.hold("t2"):
+        pass
