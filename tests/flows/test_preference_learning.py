@@ -166,15 +166,18 @@ def test_a_disk_without_room_is_said_before_anything_is_made(local_server, make_
     assert not (home / "sessions").exists()
 
 
-def test_prompts_without_answers_are_refused_before_anything_is_uploaded(local_server, make_request, tmp_path, home):
+def test_prompts_without_two_models_to_answer_them_are_refused_before_anything_is_bought(
+    local_server, make_request, tmp_path, home
+):
     prompts = tmp_path / "prompts.jsonl"
     rows = [{"messages": [{"role": "user", "content": f"Say {i} times yes"}]} for i in range(40)]
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
     state = run(make_request(local_server.url, dataset=str(prompts)))
     assert state.is_failed()
-    assert "has 40 prompts without answers" in state.message
-    assert "has 40 prompts without answers" in the_session(home).path("final_report.md").read_text()
-    assert not httpx.get(f"{local_server.url}/v1/accounts/local/datasets").json().get("datasets")
+    assert "the dataset has prompts without answers, and of tiny's family" in state.message
+    assert "the dataset has prompts without answers" in the_session(home).path("final_report.md").read_text()
+    for collection in ("dpoJobs", "deployments"):
+        assert not httpx.get(f"{local_server.url}/v1/accounts/local/{collection}").json().get(collection)
 
 
 def test_a_failed_trial_is_told_and_the_others_go_on(local_server, make_request, answering, home):
