@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from blocks.workspace import Workspace
 from flows.preference_learning import preference_learning
@@ -49,8 +50,10 @@ def deployments(url: str) -> list[str]:
 
 def artifacts(flow_run_id) -> dict[str, str]:
     with get_client(sync_client=True) as client:
-        found = client.read_artifacts()
-    return {a.key: a.data for a in found if a.flow_run_id == flow_run_id}
+        found = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
+        )
+    return {a.key: a.data for a in found}
 
 
 def test_from_pairs_to_a_deployed_and_measured_model(local_server, make_request, answering, home):
