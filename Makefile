@@ -4,7 +4,7 @@ export PREFWORKS_HOME ?= $(CURDIR)/.prefworks
 export DO_NOT_TRACK := 1
 BIN := .venv/bin
 
-.PHONY: help install dev demo up down test test-slow check clean
+.PHONY: help install dev demo demo-prompts up down test test-slow check clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -17,6 +17,9 @@ dev:
 
 demo: install  ## the whole job on the example, from pairs to a deployed model
 	@$(BIN)/prefworks demo
+
+demo-prompts: install  ## the same from prompts alone: pairs are made with the model that `make demo` tuned
+	@$(BIN)/prefworks demo --prompts
 
 up: install  ## Prefect with its UI, a worker and the local server, until `make down`
 	@$(BIN)/prefworks up

@@ -6,12 +6,10 @@ import os
 import signal
 import sys
 import time
-import uuid
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
 from blocks.workspace import NEEDED_MB, prefworks_home, space_trouble
@@ -21,10 +19,11 @@ from flows.cli_instruction import instruction
 from flows.cli_verify import verify
 from flows.connecting import connect, read_dot_env, use
 from flows.failing import fail
-from preference.session import SessionRecord, SessionState, session_id
+from flows.running import run_file
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "concise" / "request.yaml"
+PROMPTS = ROOT / "examples" / "prompts" / "request.yaml"
 
 app = typer.Typer(
     name="prefworks",
@@ -96,7 +95,7 @@ def run(
 ) -> None:
     """Run a request here and follow it; needs `prefworks up`. Example: prefworks run examples/concise/request.yaml"""
     connect()
-    raise typer.Exit(_run(request, session, yes=yes))
+    raise typer.Exit(run_file(request, session, yes=yes))
 
 
 @app.command()
@@ -123,6 +122,9 @@ def platform(
 
 @app.command()
 def demo(
+    prompts: Annotated[
+        bool, typer.Option("--prompts", help="From prompts without answers: the demo's model against its base.")
+    ] = False,
     session: Annotated[str, typer.Option(envvar="SESSION", help="Go on with this session.")] = "",
     yes: Annotated[bool, typer.Option("--yes", envvar="YES", help="Approve and continue without asking.")] = False,
     prefect_port: PrefectPort = services.PREFECT_PORT,
@@ -146,7 +148,11 @@ def demo(
         from flows.deploying import save_blocks
 
         save_blocks(server_port)
-        code = _run(EXAMPLE, session, yes=yes or not sys.stdin.isatty())
+        yes = yes or not sys.stdin.isatty()
+        if prompts:
+            code = _demo_from_prompts(session, yes=yes)
+        else:
+            code = run_file(EXAMPLE, session, yes=yes, again="make demo SESSION=")
     finally:
         for name in reversed(started):
             services.stop(name)
@@ -156,49 +162,22 @@ def demo(
     raise typer.Exit(code)
 
 
-def _run(request_file: Path, session: str, *, yes: bool) -> int:
-    from flows.follow import Interrupted, read_request, run_and_follow
-    from flows.runs import run_url
+def _demo_from_prompts(session: str, *, yes: bool) -> int:
+    """The strong model is the demo's: what the last one deployed, or else one that is tuned and deployed first."""
+    from flows.follow import read_request
+    from flows.strong_model import find_strong, strong_of
 
-    session = session or session_id(time.time(), uuid.uuid4().hex)
-    try:
-        request = read_request(request_file, {"session": session})
-    except (ValidationError, ValueError) as error:
-        fail(f"{request_file}: {error}")
-    try:
-        finished = run_and_follow(request, console, yes=yes)
-    except Interrupted:
-        _conclude(session, "")
-        return 130
-    _conclude(session, run_url(finished.id))
-    return 0 if finished.state and finished.state.is_completed() else 1
-
-
-def _conclude(session: str, url: str) -> None:
-    """The last lines: verdict, report, endpoint, and how to look at it."""
-    from blocks.workspace import Workspace
-    from preference.comparison import Comparison
-    from preference.comparison_page import headline_text
-    from preference.report import EndpointFacts
-
-    workspace = Workspace(session)
-    record = workspace.read("session.json", SessionRecord)
-    comparison = workspace.read("comparison.json", Comparison)
-    endpoint = workspace.read("deployment.json", EndpointFacts)
-    console.rule()
-    if record is None:
-        console.print(f"The run did not begin; see {workspace.folder / 'flow.log'}")
-        return
-    console.print(f"{record.outcome or record.state}: {record.message}", highlight=False)
-    if comparison and comparison.headline:
-        console.print(headline_text(comparison.headline), highlight=False)
-    if endpoint:
-        console.print(f"Endpoint  {endpoint.base_url}/chat/completions, model {endpoint.address}", soft_wrap=True)
-    console.print(f"Report    {workspace.folder / 'final_report.md'}", soft_wrap=True)
-    if url:
-        console.print(f"UI        {url}", soft_wrap=True)
-    if record.state in (SessionState.RUNNING, SessionState.WAITING, SessionState.FAILED):
-        console.print(f"Go on with it: the same command with --session {session} (make demo SESSION={session})")
+    strong = strong_of(session) or find_strong(EXAMPLE)
+    if strong is None:
+        console.print("\nThe strong model is the one that `prefworks demo` deploys, and there is none yet: that first.")
+        if code := run_file(EXAMPLE, "", yes=yes, again="make demo SESSION="):
+            return code
+        strong = find_strong(EXAMPLE)
+    if strong is None:
+        fail("the demo deployed no model, so there is none to learn from. Try it again: prefworks demo")
+    console.print(f"\nThe strong model is {strong}, which the demo deployed.", soft_wrap=True)
+    pairs = read_request(PROMPTS).pairs.model_copy(update={"strong": strong}).model_dump(exclude_unset=True)
+    return run_file(PROMPTS, session, yes=yes, again="make demo-prompts SESSION=", overrides={"pairs": pairs})
 
 
 def _start(service: services.Service) -> None:

@@ -55,7 +55,11 @@ def find_champion(
 def last_promoted(workspace: Workspace, request: PreferenceRequest) -> tuple[str, str] | None:
     """The newest other session that deployed a model tuned on this dataset on this platform, and that model."""
     here = workspace.folder.parent
-    names = [f.name for f in here.iterdir() if is_session_id(f.name) and f.name != workspace.session]
+    names = [
+        f.name
+        for f in (here.iterdir() if here.is_dir() else ())
+        if is_session_id(f.name) and f.name != workspace.session
+    ]
     for name in sorted(names, key=lambda n: int(n.split("-")[0]), reverse=True):
         other = Workspace(name, here.parent)
         try:
