@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ from pydantic import ValidationError
 from blocks.adopt import create_or_adopt, find_or_none
 from blocks.bulk import ChatRequest, ChatResult
 from blocks.client_datasets import Datasets
-from blocks.errors import BadAnswer, Failed, PlatformError, Refused
+from blocks.errors import BadAnswer, Failed, PlatformError, Refused, Unavailable
 from preference.wire import FAILED_JOB_STATES, SUCCEEDED_JOB_STATES, BatchInferenceJob, ChatCompletion
 
 DAY_S = 86_400.0
+# errors of a single request that say nothing against it, by name and by number
+_PASSING: set[object] = {"UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "UNKNOWN"}
+_PASSING |= {408, 429, 500, 502, 503, 504, "408", "429", "500", "502", "503", "504"}
 
 
 class Batch(Datasets):
@@ -60,6 +63,20 @@ class Batch(Datasets):
         body = spec.model_copy(update=names).to_json()
         return {k: v for k, v in body.items() if k not in ("name", "state", "status", "jobProgress")}
 
+    def start_batch(self, job_id: str, requests: Iterable[ChatRequest], folder: Path) -> BatchInferenceJob:
+        """Ask for all of them, of one model, by one batch job; or adopt the one that an earlier call started."""
+        lines, model = batch_lines(requests)
+        source = folder / f"{job_id}-in.jsonl"
+        folder.mkdir(parents=True, exist_ok=True)
+        source.write_text("".join(lines))
+        self.ensure_dataset(f"{job_id}-in", source, example_count=len(lines))
+        spec = BatchInferenceJob(model=model, input_dataset_id=f"{job_id}-in", output_dataset_id=f"{job_id}-out")
+        return self.ensure_batch_inference_job(job_id, spec)
+
+    def batch_answers(self, job_id: str, folder: Path) -> Iterator[tuple[str, ChatCompletion | PlatformError]]:
+        """(key, completion or error) of a batch job that has ended well; the files stay in `folder`."""
+        return read_batch(self.download_dataset(f"{job_id}-out", folder / f"{job_id}-out"))
+
     def chat_in_batch(
         self, job_id: str, requests: Iterable[ChatRequest], folder: Path, *, timeout_s: float = DAY_S
     ) -> list[ChatResult]:
@@ -69,26 +86,27 @@ class Batch(Datasets):
         stay in `folder`. A request that the platform did not answer is a result with its error.
         """
         asked = list(requests)
-        lines, model = batch_lines(asked)
-        source = folder / f"{job_id}-in.jsonl"
-        folder.mkdir(parents=True, exist_ok=True)
-        source.write_text("".join(lines))
-        self.ensure_dataset(f"{job_id}-in", source, example_count=len(lines))
-        spec = BatchInferenceJob(model=model, input_dataset_id=f"{job_id}-in", output_dataset_id=f"{job_id}-out")
-        self.ensure_batch_inference_job(job_id, spec)
+        self.start_batch(job_id, asked, folder)
         self.wait_for_batch(job_id, timeout_s=timeout_s)
-        answers = dict(read_batch(self.download_dataset(f"{job_id}-out", folder / f"{job_id}-out")))
-        return [_result(request, answers.get(request.key)) for request in asked]
+        answers = dict(self.batch_answers(job_id, folder))
+        return [batch_result(request, answers.get(request.key)) for request in asked]
 
-    def wait_for_batch(self, job: str, *, timeout_s: float = DAY_S) -> BatchInferenceJob:
-        """The job once it has ended well. Failed where it has not."""
-        return self._wait(
-            f"batch inference job {job}",
-            lambda: self.get_batch_inference_job(job),
-            _has_succeeded,
-            timeout_s=timeout_s,
-            every_s=10.0,
-        )
+    def wait_for_batch(
+        self,
+        job: str,
+        *,
+        timeout_s: float = DAY_S,
+        every_s: float = 10.0,
+        on_look: Callable[[BatchInferenceJob], None] = lambda job: None,
+    ) -> BatchInferenceJob:
+        """The job once it has ended well. Failed where it has not. on_look is called with each state that is seen."""
+
+        def look() -> BatchInferenceJob:
+            seen = self.get_batch_inference_job(job)
+            on_look(seen)
+            return seen
+
+        return self._wait(f"batch inference job {job}", look, _has_succeeded, timeout_s=timeout_s, every_s=every_s)
 
 
 def batch_lines(requests: Iterable[ChatRequest]) -> tuple[list[str], str]:
@@ -123,7 +141,9 @@ def _answer(row: dict[str, Any]) -> ChatCompletion | PlatformError:
     if row.get("error"):
         error = row["error"]
         message = str(error.get("message", error)) if isinstance(error, dict) else str(error)
-        return Refused(f"the batch job did not answer {row['custom_id']!r}: {message}", api_message=message)
+        told = f"the batch job did not answer {row['custom_id']!r}: {message}"
+        code = error.get("code") if isinstance(error, dict) else None
+        return (Unavailable if code in _PASSING else Refused)(told, api_message=message)
     response = row["response"]
     try:
         # OpenAI's files have the completion in response.body
@@ -132,7 +152,7 @@ def _answer(row: dict[str, Any]) -> ChatCompletion | PlatformError:
         return BadAnswer(f"the batch job's answer to {row['custom_id']!r} is no chat completion: {error}")
 
 
-def _result(request: ChatRequest, answer: ChatCompletion | PlatformError | None) -> ChatResult:
+def batch_result(request: ChatRequest, answer: ChatCompletion | PlatformError | None) -> ChatResult:
     if isinstance(answer, ChatCompletion):
         return ChatResult(request, answer, None, tries=1, latency_s=float("nan"))
     missing = BadAnswer(f"the batch job has neither an answer nor an error for {request.key!r}.")

@@ -10,6 +10,7 @@ import hashlib
 import json
 import sqlite3
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ create table if not exists answers (
   usd real, thinking_open integer not null default 0);
 create table if not exists calls (
   id integer primary key, key text not null,
-  state text not null check (state in ('begun', 'answered', 'failed')), reason text not null default '');
+  state text not null check (state in ('begun', 'answered', 'failed')), reason text not null default '',
+  batch text not null default '');
 create index if not exists calls_by_key on calls (key);
 """
 _ADDED = {  # to tables of journals that were begun before
     "answers": {"usd": "real", "thinking_open": "integer not null default 0"},
-    "calls": {"reason": "text not null default ''"},
+    "calls": {"reason": "text not null default ''", "batch": "text not null default ''"},
 }
 
 
@@ -102,6 +104,20 @@ class Journal:
             call = self._db.execute("insert into calls (key, state) values (?, 'begun')", (key,)).lastrowid
         assert call is not None  # an insert has one
         return call
+
+    def begin_batch(self, job: str, keys: Iterable[str]) -> None:
+        """Announce the calls of a batch job, all or none; announced before, they stay as they are."""
+        with self._lock, self._db:
+            self._db.execute("begin immediate")
+            if self._db.execute("select 1 from calls where batch = ? limit 1", (job,)).fetchone() is None:
+                rows = [(key, job) for key in keys]
+                self._db.executemany("insert into calls (key, state, batch) values (?, 'begun', ?)", rows)
+
+    def open_calls(self, job: str) -> dict[str, int]:
+        """The calls of a batch job that have neither an answer nor a failure: number by key."""
+        with self._lock:
+            rows = self._db.execute("select key, id from calls where batch = ? and state = 'begun'", (job,)).fetchall()
+        return dict(rows)
 
     def finish(
         self,

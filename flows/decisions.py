@@ -14,6 +14,7 @@ from preference.approval import beyond_plan, line_price
 from preference.comparison import Comparison, Contestant, beats_champion
 from preference.comparison_page import comparison_markdown, headline_text
 from preference.cost import usd_text
+from preference.judge_plan import PAIR_JUDGING
 from preference.ledger import Entry, Kind
 from preference.pair_plan import STRONG_ANSWERS, WEAK_ANSWERS
 from preference.plan import FIRST_HOUR, Plan
@@ -22,7 +23,12 @@ from preference.session import resource
 from preference.settings import AutoPromote
 from tasks.spending import ledger, next_life
 
-_ROLES = {FIRST_HOUR: "winner", STRONG_ANSWERS: "pairs-strong", WEAK_ANSWERS: "pairs-weak"}
+_ROLES = {
+    FIRST_HOUR: "winner",
+    STRONG_ANSWERS: "pairs-strong",
+    WEAK_ANSWERS: "pairs-weak",
+    PAIR_JUDGING: "judge",
+}
 
 
 class ComparisonDecision(StrEnum):

@@ -13,7 +13,7 @@ from flows.decisions import approve_new_spending, review
 from flows.gates import PlanDecision, approve
 from flows.inputs import Asked, Draft, ask_what_is_missing, change, draft_or_take_back
 from flows.pairs import pairs_from_prompts
-from flows.scoring import code_name, code_of, find_scoring, ready_scorer, scorer_serving
+from flows.scoring import find_scoring, pair_judging, ready_scorer, scorer_name, scorer_serving
 from flows.sessions import Ending, Session, load_platform, run_session, stop_everything, workspace_of
 from preference.plan import FIRST_HOUR, SAMPLING, draft_plan
 from preference.session import Outcome
@@ -95,9 +95,10 @@ def phases(run: Session) -> Ending:
 
     # Prompts become pairs, where there are no pairs: a strong model's answer over a weak one's.
     if plan.pairs:
-        dataset = pairs_from_prompts(run, plan, split, *code_of(scorer))
-        if dataset is None:
+        made = pairs_from_prompts(run, plan, split, scoring, scorer)
+        if made is None:
             return Ending(Outcome.REJECTED, f"Stopped at the pairs: {nothing_or_spent(workspace)}.")
+        dataset, scorer = made.dataset, made.scorer
     else:
         dataset = upload_training_set(platform, workspace, split)
     scorer = scorer or ready_scorer(run, plan, scoring)  # by the labels of the pairs that were made
@@ -152,7 +153,8 @@ def inspect_and_plan(run: Session, asked: Asked) -> Draft:
     reporting.publish_profile(workspace, bases)
 
     champion = find_champion(platform, workspace, request, bases)
-    pairs = choose_pair_models(platform, workspace, request, bases, prices, judged_by=code_name(scoring))
+    by = scorer_name(scoring), pair_judging(scoring)
+    pairs = choose_pair_models(platform, workspace, request, bases, prices, *by)
     spent = ledger(workspace).spent()
     draft = draft_plan(workspace.session, request, bases, scoring.summary, prices, spent, champion, pairs)
     plan = reporting.publish_plan(workspace, draft.model_copy(update={"understood": asked.lines()}))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, overload
@@ -13,6 +13,7 @@ from blocks.evaluators import EvaluatorSource
 from flows.decisions import require_sound, require_trust
 from flows.sessions import Session
 from preference.judge_plan import JUDGING, QUALIFICATION, JudgePlan
+from preference.pair_plan import PairJudging
 from preference.plan import EvaluatorSummary, Plan
 from tasks.comparing import EvaluatorCode, Scorer, TrustedJudge
 from tasks.evaluation import fetch_evaluator, prepare_evaluator, summarize, try_evaluator
@@ -48,14 +49,17 @@ def find_scoring(run: Session, train: Path) -> Scoring:
     return JudgeScoring(judge, labels, summarize_judge(judge, labels, request.rubric, train))
 
 
-def code_name(scoring: Scoring) -> str | None:
-    """The evaluator's name; None where a judge compares."""
-    return scoring.summary.name if isinstance(scoring, CodeScoring) else None
+def scorer_name(scoring: Scoring) -> str:
+    """The evaluator's name, or the judge's."""
+    return scoring.summary.name if isinstance(scoring, CodeScoring) else scoring.judge.summary.name
 
 
-def code_of(scorer: Scorer | None) -> tuple[EvaluatorSource | None, Path | None]:
-    """The evaluator's source and its environment, where it is one."""
-    return (scorer.source, scorer.environment) if isinstance(scorer, EvaluatorCode) else (None, None)
+def pair_judging(scoring: Scoring) -> PairJudging | None:
+    """How far the judge is known when it looks at pairs that are made; None for an evaluator's code."""
+    if isinstance(scoring, CodeScoring):
+        return None
+    tried = scoring.labels is not None
+    return PairJudging(tried=tried, writes=not tried and not scoring.summary.rubric)
 
 
 @overload
@@ -87,10 +91,13 @@ def scorer_serving(run: Session, plan: Plan, scorer: Scorer) -> Iterator[Scorer]
     if isinstance(scorer, EvaluatorCode):
         yield scorer
         return
-    with ExitStack() as stack:
-
-        @functools.cache
-        def serve() -> Judge:
-            return stack.enter_context(judge_serving(run.platform, run.workspace, scorer.judge, plan, JUDGING))
-
+    served = functools.partial(judge_serving, run.platform, run.workspace, scorer.judge, plan, JUDGING)
+    with when_first_asked(served) as serve:
         yield replace(scorer, serve=serve)
+
+
+@contextmanager
+def when_first_asked(served: Callable[[], AbstractContextManager[Judge]]) -> Iterator[Callable[[], Judge]]:
+    """A function that gives the judge as it can be asked: served by its first call, and until this is over."""
+    with ExitStack() as stack:
+        yield functools.cache(lambda: stack.enter_context(served()))

@@ -24,6 +24,7 @@ from preference.plan import Plan
 from preference.session import Outcome, SessionRecord, SessionState, session_id
 from preference.settings import PreferenceRequest, Wait
 from tasks.deployment import take_down_evaluation
+from tasks.pair_batch import stop_batches
 from tasks.progress import enter, say
 from tasks.reporting import publish_report
 from tasks.slots import Slots
@@ -194,13 +195,14 @@ def _leave(session: Session | None, workspace: Workspace, outcome: Outcome, stat
 
 
 def stop_everything(platform: FireworksPlatform, workspace: Workspace) -> list[str]:
-    """Cancel the session's jobs and take its evaluation down; what could not be, by ID."""
+    """Cancel the session's jobs, end its batches and take its evaluation down; what could not be, by ID."""
     plan = workspace.read("plan.json", Plan)
     if workspace.holder() is None:  # its process is gone, perhaps since long ago
         settle_left_behind(workspace)
     try:
         with platform.get_client(workspace.session) as client:
             jobs = cancel_jobs(client, workspace, plan.jobs) if plan else []
+            jobs += stop_batches(client, workspace)
             gone = take_down_evaluation(client, workspace)
     except PlatformError as error:
         say(workspace, "session", f"could not look for what still runs: {error}")

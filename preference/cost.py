@@ -21,12 +21,22 @@ class PriceTier(BaseModel):
     usd: float
 
 
+class InferencePrice(BaseModel):
+    """Serverless inference of one model, or of all up to a size that are not named, in USD per million tokens."""
+
+    model: str = ""  # its ID; "": by size
+    up_to_parameters: float = math.inf
+    prompt: float = Field(ge=0)
+    completion: float = Field(ge=0)
+
+
 class Throughput(BaseModel):
     job_overhead_s: float
     training_tokens_per_s: float = Field(gt=0)
     deployment_start_s: float
     generation_tokens_per_s: float = Field(gt=0)
     evaluator_rows_per_s: float = Field(gt=0)
+    batch_wait_s: float = 0.0  # until a batch inference job has been worked off, beside the time of its tokens
     jobs_at_once: int = Field(ge=1)  # how many jobs the platform really runs side by side
     measured_parameters: float | None = Field(None, gt=0)  # of the model that was measured; None: any is as fast
     measured_gflops: float | None = Field(None, gt=0)  # of the machine that was; None: the platform's, not the user's
@@ -58,6 +68,8 @@ class PriceBook(BaseModel):
     assumptions: list[str] = []
     dpo_usd_per_million_tokens: list[PriceTier] = []
     accelerator_usd_per_hour: dict[str, float] = {}  # "*" is any
+    inference_usd_per_million_tokens: list[InferencePrice] = []  # serverless; those by name before those by size
+    batch_share: float | None = Field(None, gt=0, le=1)  # of the serverless price: what batch inference costs
     throughput: Throughput
     model_sweep: ModelSweep = ModelSweep()
 
@@ -69,6 +81,28 @@ class PriceBook(BaseModel):
         else:
             tier = next((t for t in tiers if parameters <= t.up_to_parameters), None)
         return None if tier is None else tokens / 1e6 * tier.usd
+
+    def batch_usd(
+        self, prompt_tokens: float, completion_tokens: float, model: str, parameters: int | None
+    ) -> float | None:
+        """USD for tokens of a model by batch inference; None where it has no price.
+
+        model: its ID. parameters: None where they are not known, or where it is tuned, since there is no serverless
+        inference of tuned models: a price for all sizes holds all the same.
+        """
+
+        def fits(price: InferencePrice) -> bool:
+            if price.model:
+                return price.model == model
+            return price.up_to_parameters == math.inf if parameters is None else parameters <= price.up_to_parameters
+
+        prices = self.inference_usd_per_million_tokens
+        if parameters is None and len([price for price in prices if not price.model]) != 1:
+            prices = [price for price in prices if price.model]
+        price = next((price for price in prices if fits(price)), None)
+        if price is None or self.batch_share is None:
+            return None
+        return self.batch_share * (prompt_tokens * price.prompt + completion_tokens * price.completion) / 1e6
 
     def on_machine(self, gflops: float) -> PriceBook:
         """The book for a machine that multiplies float32 matrices so fast, in place of the one that was measured."""

@@ -461,6 +461,8 @@ _RULES: dict[str, Callable[[_Said], Iterator[Found]]] = {
     "pairs": _flag("pairs.generate", True),
     "no_pairs": _flag("pairs.generate", False),
     "pair_models": _pair_models,
+    "batch_inference": _flag("pairs.batch", True),
+    "no_batch_inference": _flag("pairs.batch", False),
     "auto_promote": _flag("auto_promote", "clear_winner"),
     "no_promote": _flag("auto_promote", "never"),
     "wait": _wait,

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from preference.cost import CostLine, PriceBook
 from preference.labelled import LEAST_LABELS, LEAST_OF_A_KIND, MOST_LABELS, RUBRIC_PAIRS, RUBRIC_TRIES
+from preference.pair_plan import PairPlan
 from preference.pairwise import EXPECTED_REPLY_TOKENS, MAX_CHARACTERS
 from preference.rubric import EXPECTED_RUBRIC_TOKENS
 from preference.settings import PreferenceRequest
@@ -16,6 +17,7 @@ from preference.settings import PreferenceRequest
 # the lines of the bill
 QUALIFICATION = "Judge's qualification"
 JUDGING = "Judging"
+PAIR_JUDGING = "Pairs' judging"
 
 CHARACTERS_PER_TOKEN = 4  # of English text: a rule of thumb
 QUESTION_TOKENS = 450  # of a question without rubric, conversation and answers
@@ -75,6 +77,24 @@ class JudgePlan(BaseModel):
     def n_qualification_calls(self) -> int:
         tries = 1 if self.rubric else RUBRIC_TRIES
         return 2 * tries * self.labels.n + (0 if self.rubric else RUBRIC_TRIES)
+
+
+def pair_judging_lines(
+    plan: JudgePlan, pairs: PairPlan, request: PreferenceRequest, prices: PriceBook, mean_prompt_tokens: float
+) -> list[CostLine]:
+    """A judge's calls about pairs that are yet to be made, each at most as long as allowed; none without a judge."""
+    n_calls = pairs.n_judge_calls
+    if not n_calls:
+        return []
+    most = MAX_CHARACTERS / CHARACTERS_PER_TOKEN
+    rubric = len(plan.rubric) / CHARACTERS_PER_TOKEN if plan.rubric else RUBRIC_TOKENS
+    answers = 2 * min(pairs.settings.max_tokens, most)
+    question = QUESTION_TOKENS + rubric + min(mean_prompt_tokens, most)
+    written = RUBRIC_PAIRS * (question + answers) if pairs.judging and pairs.judging.writes else 0.0
+    what = "the first" if pairs.n_judged == pairs.n_first else "all, the first included"
+    quantity = f"{n_calls:,} calls: {pairs.n_judged:,} pairs ({what}), in both orders"
+    extra = written, EXPECTED_RUBRIC_TOKENS if written else 0.0
+    return [_line(plan.judge, PAIR_JUDGING, quantity, n_calls, question, answers, extra, request, prices)]
 
 
 def judge_lines(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,10 @@ from pydantic import BaseModel
 from rapidfuzz.distance import Indel
 
 from preference.comparison import Estimate
+from preference.cost import usd_text
 from preference.fingerprints import normalise
+from preference.ledger import Spent
+from preference.pair_judging import JudgedPairs
 from preference.pair_plan import PairSize
 from preference.rates import mean_score, scores_to_outcomes, win_rate
 from preference.settings import PairGeneration
@@ -36,6 +39,12 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _REFUSAL_WITHIN = 200  # characters
+
+
+UNTRIED = (
+    "These pairs are the only labels, so that the judge could not be tried before: either the strong model is no "
+    "better, or the judge does not see it. Look at the answers below, or name pairs in `labelled` to try it on.\n"
+)
 
 
 class Side(BaseModel):
@@ -144,6 +153,9 @@ class FirstPass(BaseModel):
     win_rate: Estimate | None = None  # of the strong model over the weak one, on valid pairs
     strong_score: Estimate | None = None
     weak_score: Estimate | None = None
+    judged: JudgedPairs | None = None  # where a judge compared, and no code scored
+    n_shown: int = 0  # valid pairs that the judge wrote its rubric from; it was asked about the others
+    doubt: str = ""  # why the judge is not known to be right
 
     @property
     def separates(self) -> bool:
@@ -156,6 +168,9 @@ class FirstPass(BaseModel):
         valid = f"{self.n_valid} of {self.n_prompts} first prompts gave a valid pair"
         if self.judged_by is None or self.win_rate is None:
             return f"{valid}; unjudged: that the strong model's answers are better is taken on trust"
+        if self.judged is not None:
+            shown = f"; its rubric was written from {self.n_shown} others" if self.n_shown else ""
+            return f"{valid}; {self.judged.text()}{shown}" + (f"; the judge was {self.doubt}" if self.doubt else "")
         scores = (
             f" (scores {self.strong_score.text()} and {self.weak_score.text()})"
             if self.strong_score and self.weak_score
@@ -193,6 +208,22 @@ def first_pass(
     )
 
 
+def first_pass_judged(
+    n_prompts: int, drops: Counter[str], judged: JudgedPairs, *, n_shown: int = 0, doubt: str = ""
+) -> FirstPass:
+    """The same by a judge, which compares and gives no scores."""
+    return FirstPass(
+        n_prompts=n_prompts,
+        n_valid=n_prompts - drops.total(),
+        drops=dict(drops.most_common()),
+        judged_by=judged.judge,
+        win_rate=judged.win_rate,
+        judged=judged,
+        n_shown=n_shown,
+        doubt=doubt,
+    )
+
+
 class PairModelUse(BaseModel):
     """What one of the two models was bought for."""
 
@@ -217,6 +248,8 @@ class PairsMade(BaseModel):
     weak: PairModelUse
     sizes: dict[str, PairSize] = {}  # by base model, in its tokens
     dataset: str = ""  # its full name on the platform
+    judged: JudgedPairs | None = None  # all that a judge was to confirm, where it filtered
+    costs: dict[str, Spent] = {}  # by line of the plan, when the pairs were written
 
 
 def pairs_markdown(made: PairsMade) -> str:
@@ -230,10 +263,8 @@ def pairs_markdown(made: PairsMade) -> str:
             f"`{made.strong.model}` is chosen over that of `{made.weak.model}`, by construction. No held-out prompt "
             "is among them.",
             "",
-            f"- First pass: {made.first_pass.text()}. Code scores each answer by itself, so there is no position to "
-            "be biased by."
-            if made.first_pass.judged_by
-            else f"- First pass: {made.first_pass.text()}.",
+            f"- First pass: {made.first_pass.text()}." + _no_position(made.first_pass),
+            *([f"- Judge's filter, on all valid pairs: {made.judged.text()}"] if made.judged else []),
             f"- Sampling: temperature {settings.temperature:g}, at most {settings.max_tokens:,} tokens an answer",
             f"- Lengths of all that both answered ({made.length_counter}): {made.before.text()}",
             f"- Lengths of the valid pairs: {made.after.text()}",
@@ -247,9 +278,24 @@ def pairs_markdown(made: PairsMade) -> str:
                 if made.dataset
                 else []
             ),
+            *([f"- Cost: {costs_text(made.costs)}"] if made.costs else []),
             *(["", "| left out because of | prompts |", "| --- | ---: |", *rows] if rows else []),
         ]
     )
+
+
+def _no_position(found: FirstPass) -> str:
+    by_code = found.judged_by is not None and found.judged is None
+    return " Code scores each answer by itself, so there is no position to be biased by." if by_code else ""
+
+
+def costs_text(costs: Mapping[str, Spent]) -> str:
+    """What each line of the plan came to, in USD, with what is not known said as such."""
+    told = []
+    for line, spent in costs.items():
+        more = "" if spent.at_most_usd is None else f", at most {usd_text(spent.at_most_usd)}"
+        told.append(f"{line.lower()} {usd_text(spent.usd)} USD" + ("" if spent.known else f" and more{more}"))
+    return "; ".join(told)
 
 
 def first_pass_markdown(found: FirstPass, strong: str, weak: str, examples: Sequence[tuple[str, str, str]]) -> str:
@@ -263,6 +309,7 @@ def first_pass_markdown(found: FirstPass, strong: str, weak: str, examples: Sequ
             "",
             *(f"- {n} left out: {reason}" for reason, n in found.drops.items()),
             "",
+            *([UNTRIED] if found.doubt else []),
             "Pairs without a clear gap teach little or the wrong thing. *Stop* ends the run with nothing more bought; "
             "start a new one with models further apart, or other limits in `pairs`. *Continue* buys the rest as "
             "planned.",

@@ -21,9 +21,9 @@ from preference.cost import (
 )
 from preference.estimates import EstimateError, errors_text
 from preference.halving import halving_text, priced_jobs, rung_jobs, rungs_for
-from preference.judge_plan import JudgePlan, judge_lines, judge_text, judge_warnings
+from preference.judge_plan import JudgePlan, judge_lines, judge_text, judge_warnings, pair_judging_lines
 from preference.ledger import Ledger, Spent
-from preference.pair_plan import GUESSED_SPREAD, PairPlan, base_as_made, pair_lines, pair_notes, with_pairs
+from preference.pair_plan import GUESSED_SPREAD, PairPlan, base_as_made, batch_offer, pair_lines, pair_notes, with_pairs
 from preference.settings import Method, PreferenceRequest
 from preference.stats import expected_half_width
 from preference.trials import Trial, grid_trials, is_explicit
@@ -121,7 +121,13 @@ def draft_plan(
         raise PlanRefused(str(error)) from None
     jobs = priced_jobs(session, trials, rungs)
     lines = cost_lines(request, jobs, bases, prices, champion, judge)
-    lines += pair_lines(pairs, request.serving, prices) if pairs else []
+    if pairs:
+        lines += pair_lines(pairs, request.serving, prices, data.train_prompt_tokens)
+        offer = batch_offer(pairs, request.serving, prices, data.train_prompt_tokens)
+        pairs = pairs.model_copy(update={"batch_offer": offer})
+    if pairs and judge:
+        mean_prompt_tokens = data.train_prompt_tokens / max(data.n_train, 1)
+        lines += pair_judging_lines(judge, pairs, request, prices, mean_prompt_tokens)
     waves = -(-len(jobs) // min(request.max_active_jobs, prices.throughput.jobs_at_once))
     one_by_one = lines[0].seconds / len(jobs)
     wall = waves * one_by_one + sum(line.seconds for line in lines[1:])

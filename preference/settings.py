@@ -176,6 +176,20 @@ class PairGeneration(BaseModel):
         ge=6,  # with fewer, even a win on all is no clear win at 95 %
         json_schema_extra={"position": 7},
     )
+    judge_filter: bool = Field(
+        False,
+        title="Keep only what the judge confirms",
+        description="The judge compares both answers to each prompt, in both orders; pairs that it reverses, ties or "
+        "does not read are left out. The plan has the price. Needs a judge.",
+        json_schema_extra={"position": 8},
+    )
+    batch: bool = Field(
+        False,
+        title="Batch inference",
+        description="The answers come within hours or days, by the token, at half the serverless price, instead of "
+        "from two deployments that are paid by the hour. Not every model can be asked so.",
+        json_schema_extra={"position": 9},
+    )
 
 
 class Serving(BaseModel):
@@ -433,6 +447,15 @@ class PreferenceRequest(BaseModel):
             )
         if beside and self.target_score is not None:
             raise ValueError("target_score belongs to an evaluator, and a judge gives no scores: give target_win_rate")
+        return self
+
+    @model_validator(mode="after")
+    def _a_judge_to_filter_by(self) -> PreferenceRequest:
+        if self.evaluator and self.pairs.judge_filter:
+            raise ValueError(
+                f"pairs.judge_filter asks a judge about each pair, and evaluator {self.evaluator!r} scores by code: "
+                "leave one of them out"
+            )
         return self
 
     @model_validator(mode="after")

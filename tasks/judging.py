@@ -37,7 +37,7 @@ from preference.splits import HeldOutPrompt
 from tasks.evaluation import NO_ANSWER, write_scored
 from tasks.inspection import stage_dataset
 from tasks.judge_model import Judge, Messages, ask_judge
-from tasks.pairs import PAIRS
+from tasks.pairs import CANDIDATES, PAIRS
 from tasks.progress import say, timed
 
 Ask = Callable[[Sequence[Messages], Mapping[str, Any], str], list[Answer | str]]  # messages, format, step
@@ -94,7 +94,8 @@ def gather_labels(
 def delta_labels(workspace: Workspace) -> Labels:
     """For prompts alone: the strong model's answer is taken for the better one."""
     source = "the delta labels: a strong model's answer over a weak one's, taken for better and seen by nobody"
-    return _kept_labels(workspace, source, workspace.path(PAIRS))
+    candidates = workspace.path(CANDIDATES)  # before the judge's own filter, where it has one
+    return _kept_labels(workspace, source, candidates if candidates.exists() else workspace.path(PAIRS))
 
 
 def _kept_labels(workspace: Workspace, source: str, file: Path) -> Labels:

@@ -15,7 +15,7 @@ from blocks.workspace import Workspace
 from preference.bases import PlannedBase
 from preference.cost import PriceBook
 from preference.pair_models import pick_models
-from preference.pair_plan import STRONG_ANSWERS, WEAK_ANSWERS, PairPlan
+from preference.pair_plan import STRONG_ANSWERS, WEAK_ANSWERS, PairJudging, PairPlan
 from preference.plan import Plan, PlanRefused
 from preference.session import resource
 from preference.settings import PreferenceRequest
@@ -36,15 +36,16 @@ def choose_pair_models(
     bases: Sequence[PlannedBase],
     prices: PriceBook,
     judged_by: str | None,
+    judging: PairJudging | None = None,
 ) -> PairPlan | None:
     """Who writes pairs for a dataset of prompts alone; None for one of pairs. Raises PlanRefused or NoModelPair."""
     settings = request.pairs
     staged = workspace.read("dataset/data.staged.json", Staged)
     if staged is None or staged.intake.kind != "prompts":
-        if settings.strong or settings.weak:
+        if settings.strong or settings.weak or settings.judge_filter:
             raise PlanRefused(
-                f"{request.dataset} has pairs already, and pairs.strong and pairs.weak are for prompts without "
-                "answers: leave them out, or give the prompts alone."
+                f"{request.dataset} has pairs already, and pairs.strong, pairs.weak and pairs.judge_filter are for "
+                "prompts without answers: leave them out, or give the prompts alone."
             )
         return None
     if request.keep_leaked_prompts:
@@ -67,6 +68,7 @@ def choose_pair_models(
         picked=not settings.strong,
         n_prompts=min(n_train, settings.max_prompts or n_train),
         judged_by=judged_by,
+        judging=judging,
         settings=settings,
     )
 

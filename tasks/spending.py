@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from blocks.workspace import Workspace
 from preference.cost import SCALE_DOWN_S
 from preference.halving import priced_jobs
-from preference.judge_plan import JUDGING
+from preference.judge_plan import JUDGING, PAIR_JUDGING
 from preference.ledger import Entry, Kind, Ledger, Source, check_budget
 from preference.plan import FIRST_HOUR, SAMPLING, TRAINING, Plan, judged_prompts, trial_line
 from preference.trials import Trial
@@ -153,7 +153,8 @@ def reserve_calls(workspace: Workspace, step: str, line: str, n_calls: int) -> N
     if plan.judge is not None:
         jobs = priced_jobs(plan.session, plan.trials, plan.rungs)  # as the line counts them
         judging = 2 * sum(judged_prompts(jobs, plan.bases, plan.champion))
-        n_planned = judging if line == JUDGING else plan.judge.n_qualification_calls
+        of_pairs = plan.pairs.n_judge_calls if plan.pairs else 0
+        n_planned = {JUDGING: judging, PAIR_JUDGING: of_pairs}.get(line, plan.judge.n_qualification_calls)
     high = next(planned.usd_high for planned in plan.lines if planned.what == line)
     reserve(workspace, step, line, None if high is None else high * min(1.0, n_calls / max(n_planned, 1)))
 

@@ -27,6 +27,7 @@ from preference.targets import with_target
 from tasks.evaluation import JOURNAL, sampling_parameters
 from tasks.reporting import PACKAGES, gather
 from tasks.verifying_judge import judge_of, qualification_differences, verdict_differences
+from tasks.verifying_pairs import pair_differences
 
 _VERSION = re.compile(rf"- (?:{'|'.join(PACKAGES)}) \S+")  # of the program that wrote it, not of the one that checks
 
@@ -51,11 +52,11 @@ def verify(workspace: Workspace) -> list[str]:
 
 
 def _check(workspace: Workspace, record: SessionRecord, report: str) -> list[str]:
-    kept = workspace.read("comparison.json", Comparison)
+    kept, of_pairs = workspace.read("comparison.json", Comparison), pair_differences(workspace)
     if kept is None:
-        return _report_differences(workspace, report, None)
+        return of_pairs + _report_differences(workspace, report, None)
     found, again = _compare_again(workspace, record, kept)
-    found += differences("comparison.json", kept.model_dump(mode="json"), again.model_dump(mode="json"))
+    found += of_pairs + differences("comparison.json", kept.model_dump(mode="json"), again.model_dump(mode="json"))
     return found + _report_differences(workspace, report, again)
 
 

@@ -37,6 +37,7 @@ def test_answers_and_errors_are_read_in_either_shape(tmp_path):
         {"custom_id": "plain", "response": COMPLETION},
         {"custom_id": "nested", "response": {"status_code": 200, "body": COMPLETION}},
         {"custom_id": "refused", "error": {"message": "too long"}},
+        {"custom_id": "busy", "error": {"code": "UNAVAILABLE", "message": "try later"}},
         {"custom_id": "odd", "response": {"no": "choices"}},
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -45,6 +46,7 @@ def test_answers_and_errors_are_read_in_either_shape(tmp_path):
     assert found["nested"] == found["plain"]
     assert found["refused"].api_message == "too long"
     assert isinstance(found["odd"], errors.BadAnswer)
+    assert isinstance(found["busy"], errors.Unavailable)  # it may be asked again
 
 
 def test_a_line_that_is_none_is_an_error_with_its_place(tmp_path):

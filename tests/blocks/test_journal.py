@@ -28,6 +28,23 @@ def test_a_journal_that_was_begun_without_prices_is_gone_on_with(tmp_path):
     journal.close()
 
 
+def test_a_batch_job_s_calls_are_announced_once_and_open_until_they_end(tmp_path):
+    journal = Journal(tmp_path / "journal.db")
+    journal.begin_batch("job-1", ["k", "l"])
+    journal.begin_batch("job-1", ["k", "l"])  # after a kill in between
+    assert journal.n_possibly_billed_twice() == 2
+    calls = journal.open_calls("job-1")
+    assert sorted(calls) == ["k", "l"]
+    answer = Answer(text="Oak.", finish_reason="stop", prompt_tokens=3, completion_tokens=2)
+    journal.finish(calls["k"], "k", "m", [], {}, answer)
+    journal.fail(calls["l"], "Failed: the job expired")
+    journal.begin_batch("job-1", ["k", "l"])  # nor once it is over
+    assert journal.open_calls("job-1") == {}
+    assert (journal.find("k"), journal.failure("l")) == (answer, "Failed: the job expired")
+    assert journal.n_possibly_billed_twice() == 0
+    journal.close()
+
+
 def test_a_failed_call_keeps_its_last_reason(tmp_path):
     journal = Journal(tmp_path / "journal.db")
     assert journal.failure("k") is None

@@ -20,9 +20,12 @@ from blocks.client import FireworksClient
 from blocks.journal import Journal
 from blocks.workspace import Workspace
 from flows.preference_learning import preference_learning
+from flows.strong_model import find_strong, strong_of
+from preference.report import EndpointFacts
 from preference.session import Outcome, SessionRecord
 from preference.trials import Trial
 from preference.wire import SUCCEEDED_JOB_STATES
+from tasks.verifying import verify
 
 ROOT = Path(__file__).resolve().parents[2]
 SESSION = "1779157376-41e1"
@@ -124,6 +127,26 @@ def test_prompts_become_pairs_and_these_are_trained_on(local_server, make_reques
     assert "20 pairs from 20 training prompts (100%)" in report
     assert "the strong model wins 100 % [" in report
     assert workspace.path("pairs/report.md").read_text().count("20 answers of") == 2
+    assert "- Cost: pair generation, strong model 0.00 USD; pair generation, weak model 0.00 USD" in report
+
+    # whoever wants to learn from the deployed model finds it by its data, until the platform has it no more
+    endpoint = workspace.read("deployment.json", EndpointFacts)
+    request_file = tmp_path / "request.yaml"
+    request_file.write_text(json.dumps(parameters["request"]))
+    assert endpoint is not None
+    assert find_strong(request_file) == endpoint.model
+    assert strong_of(workspace.session) == parameters["request"]["pairs"]["strong"]
+    request_file.write_text(json.dumps({**parameters["request"], "dataset": "other.jsonl"}))
+    assert find_strong(request_file) is None
+
+    # every number of it can be made again, and what is changed afterwards is found
+    assert verify(workspace) == []
+    assert len({origin["row_sha256"] for origin in origins}) == 20
+    file = workspace.path("pairs/pairs.jsonl")
+    file.write_text(file.read_text().replace("/tuned", "/better", 1))
+    [wrong, other_hash] = verify(workspace)
+    assert f"the strong answer to line {origins[0]['line']} is not the one in journal.db" in wrong
+    assert "has another hash" in other_hash
 
 
 def test_models_that_do_not_differ_stop_at_a_question_and_only_the_first_prompts_are_bought(
