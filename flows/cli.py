@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from blocks.workspace import NEEDED_MB, prefworks_home, space_trouble
-from flows import cli_session, cli_session_end, cli_session_run, services
+from flows import cli_notify, cli_session, cli_session_end, cli_session_run, services
 from flows.cli_inspect import inspect
 from flows.cli_instruction import instruction
 from flows.cli_verify import verify
@@ -43,6 +43,7 @@ for session_command in (
     cli_session.app.command()(session_command)
 app.command()(instruction)
 app.add_typer(cli_session.app, name="session")
+app.add_typer(cli_notify.app, name="notify")
 app.command()(verify)
 console = Console()
 

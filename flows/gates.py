@@ -22,6 +22,7 @@ from preference.approval import plan_policy, plan_price, why_it_waits
 from preference.plan import Plan, plan_markdown
 from preference.session import SessionRecord, SessionState
 from preference.settings import Wait
+from tasks.announcing import EventName, announce
 from tasks.progress import enter, say
 
 Form = TypeVar("Form", bound=RunInput)
@@ -121,6 +122,8 @@ def gate(
         if not _is_answered(asked, suspend=suspend):
             enter(workspace, SessionState.WAITING)
             say(workspace, key, f"waiting for an answer at the {key} gate")
+            waits = f"waits for an answer at the {key} gate"
+            announce(workspace, EventName.GATE_WAITING, waits, gate=key, asked_usd=_asked_usd(facts))
         shown = f"{description}\n\n{now}" if now else description
         answer = _ask(form, asked, shown, timeout_s=timeout_days * 86400, suspend=suspend)
     run = FlowRunContext.get()
@@ -138,7 +141,16 @@ def gate(
     enter(workspace, SessionState.RUNNING)
     by = f" by policy: {name}" if policy else ""
     say(workspace, key, f"answered{by}: {answer.model_dump(mode='json')}")
+    decision = str(answer.model_dump(mode="json")["decision"])
+    said = f"was answered {decision} at the {key} gate"
+    announce(workspace, EventName.GATE_ANSWERED, said, gate=key, decision=decision, by="policy" if policy else "form")
     return answer
+
+
+def _asked_usd(facts: dict[str, Any] | None) -> float | None:
+    """The high estimate of what an approval would allow; None where the gate asks for no money, or it is unknown."""
+    found: float | None = (facts or {}).get("cost", {}).get("usd_high")
+    return found
 
 
 def _suspends(workspace: Workspace) -> bool:

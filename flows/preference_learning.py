@@ -6,6 +6,7 @@ from functools import partial
 
 from prefect import flow, runtime, unmapped
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import FlowRunContext
 from prefect.flows import Flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -13,6 +14,7 @@ from flows.decisions import approve_new_spending, review
 from flows.gates import PlanDecision, approve
 from flows.inputs import Asked, Draft, ask_what_is_missing, change, draft_or_take_back
 from flows.pairs import pairs_from_prompts
+from flows.runs import session_of
 from flows.scoring import find_scoring, pair_judging, ready_scorer, scorer_name, scorer_serving
 from flows.sessions import Ending, Session, load_platform, run_session, stop_everything, workspace_of
 from preference.plan import FIRST_HOUR, SAMPLING, draft_plan
@@ -34,6 +36,7 @@ from tasks.inspection import (
 from tasks.judged_sweep import JudgedSweep
 from tasks.pair_models import choose_pair_models
 from tasks.pricing import price_book
+from tasks.progress import begin
 from tasks.serving import evaluation_serving
 from tasks.spending import ledger, nothing_or_spent
 from tasks.training import sweep_slots, train_trial
@@ -45,7 +48,9 @@ def _run_name() -> str:
     request = runtime.flow_run.parameters.get("request") or {}
     given = request if isinstance(request, dict) else request.model_dump()
     dataset = str(given.get("dataset") or "").rsplit("/", 1)[-1]
-    return f"preference-learning {dataset or 'by instruction'}"
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    return f"{session_of(run) if run else ''} {dataset or 'by instruction'}".strip()
 
 
 def stop_what_runs(flow: Flow[..., State], flow_run: FlowRun, state: State) -> None:
@@ -77,6 +82,7 @@ def phases(run: Session) -> Ending:
     workspace, platform = run.workspace, run.platform
 
     # 1. What the text says becomes fields, what is missing is asked; the data is fetched once and split without leaks.
+    begin(workspace, "inspect")
     asked = ask_what_is_missing(run)
 
     # 2. Nothing is trained or bought before its plan is approved. A change plans, prices and asks again.
@@ -95,6 +101,7 @@ def phases(run: Session) -> Ending:
 
     # Prompts become pairs, where there are no pairs: a strong model's answer over a weak one's.
     if plan.pairs:
+        begin(workspace, "pairs")
         made = pairs_from_prompts(run, plan, split, scoring, scorer)
         if made is None:
             return Ending(Outcome.REJECTED, f"Stopped at the pairs: {nothing_or_spent(workspace)}.")
@@ -107,6 +114,7 @@ def phases(run: Session) -> Ending:
     # 5. Base and candidates answer the same held-out prompts; the proposed winner is measured once more.
     selection, confirmation = held_out_halves(split)
     comparison = reporting.published_comparison(workspace)
+    begin(workspace, "sweep")
     if comparison is None:  # a run that goes on after its comparison trains and measures nothing again
         ask_first = partial(approve_new_spending, workspace, plan, SAMPLING)
         with (
@@ -131,6 +139,7 @@ def phases(run: Session) -> Ending:
         return Ending(Outcome.NOT_PROMOTED, decided.why_not)
 
     # 6. The winner is deployed, and has answered.
+    begin(workspace, "deploy")
     approve_new_spending(workspace, plan, FIRST_HOUR)
     endpoint = deploy_winner(platform, workspace, decided.winner, plan, last_message(selection[0]))
     reporting.publish_endpoint(workspace, endpoint)
@@ -155,6 +164,7 @@ def inspect_and_plan(run: Session, asked: Asked) -> Draft:
     champion = find_champion(platform, workspace, request, bases)
     by = scorer_name(scoring), pair_judging(scoring)
     pairs = choose_pair_models(platform, workspace, request, bases, prices, *by)
+    begin(workspace, "plan")
     spent = ledger(workspace).spent()
     draft = draft_plan(workspace.session, request, bases, scoring.summary, prices, spent, champion, pairs)
     plan = reporting.publish_plan(workspace, draft.model_copy(update={"understood": asked.lines()}))

@@ -20,7 +20,7 @@ from preference.targets import with_target
 from tasks.evaluation import answer_prompts, is_answered, score_answers, write_scored
 from tasks.judge_model import Judge
 from tasks.judging import as_opponent, judge_answers
-from tasks.progress import timed
+from tasks.progress import begin, timed
 from tasks.serving import EvaluationServing
 from tasks.training import TrainedTrial
 
@@ -96,6 +96,7 @@ class Measure:
 
         Base by base, those of one base side by side.
         """
+        begin(self.workspace, "evaluate")
         found: dict[str, list[ScoredAnswer]] = {}
         scorer = self.scorer
         for base in dict.fromkeys(c.base for c in contestants):
