@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from preference.instruction_guard import check_text
 
+RANKS = (1, 2, 4, 8, 16, 32)
+BETA_BELOW = 0.5  # larger ones belong to a loss that the platform does not have
+
 
 class Method(StrEnum):
     DPO = "DPO"
@@ -32,10 +35,9 @@ class AutoPromote(StrEnum):
 
 
 class Grid(BaseModel):
-    """Every combination of these is one trial, whatever their number. Betas belong to DPO, lambdas to ORPO.
+    """Every combination of these is one trial. Empty lists have defaults by the model's size."""
 
-    What is left empty has a default by the model's size (preference/trials.py).
-    """
+    # bounds that a form can refuse stand in its schema, too: _within_the_api has the words for files and programs
 
     model_config = ConfigDict(title="Sweep", extra="forbid")
 
@@ -43,28 +45,36 @@ class Grid(BaseModel):
         [],
         title="Learning rates",
         description="Empty: by the model's size, three of them where nothing else is given here.",
-        json_schema_extra={"position": 0},
+        json_schema_extra={"position": 0, "items": {"type": "number", "exclusiveMinimum": 0}},
     )
     betas: list[float] = Field(
         [],
         title="Betas (DPO)",
         description="Each above 0 and below 0.5. Higher keeps closer to the base model. Empty: 0.1, and 0.3 where "
         "nothing else is given here.",
-        json_schema_extra={"position": 1},
+        json_schema_extra={
+            "position": 1,
+            "items": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": BETA_BELOW},
+        },
     )
     orpo_lambdas: list[float] = Field(
         [],
         title="Lambdas (ORPO)",
         description="Empty: 1.",
-        json_schema_extra={"position": 2},
+        json_schema_extra={"position": 2, "items": {"type": "number", "exclusiveMinimum": 0}},
     )
     lora_ranks: list[int] = Field(
         [],
         title="LoRA ranks",
-        description="Each one of 1, 2, 4, 8, 16, 32. Empty: 8.",
-        json_schema_extra={"position": 3},
+        description="Empty: 8.",
+        json_schema_extra={"position": 3, "items": {"type": "integer", "enum": list(RANKS)}},
     )
-    epochs: list[int] = Field([], title="Epochs", description="Empty: 1.", json_schema_extra={"position": 4})
+    epochs: list[int] = Field(
+        [],
+        title="Epochs",
+        description="Empty: 1.",
+        json_schema_extra={"position": 4, "items": {"type": "integer", "minimum": 1}},
+    )
     batch_size: int = Field(
         4,  # the API's default for DPO
         title="Pairs per optimizer step",
@@ -76,7 +86,7 @@ class Grid(BaseModel):
         title="Context length (tokens)",
         description="A multiple of 16. Pairs that are longer may be refused.",
         ge=16,
-        json_schema_extra={"position": 6},
+        json_schema_extra={"position": 6, "multipleOf": 16},
     )
 
     @model_validator(mode="after")
@@ -87,15 +97,15 @@ class Grid(BaseModel):
             f"beta {x:g} is not above 0 and below 0.5"
             + (
                 " (such betas belong to the length-normalised loss, which the platform does not have)"
-                if x >= 0.5
+                if x >= BETA_BELOW
                 else ""
             )
             for x in self.betas
-            if not 0 < x < 0.5
+            if not 0 < x < BETA_BELOW
         ]
         faults += [f"lambda {x:g} is not above 0" for x in self.orpo_lambdas if not x > 0]
         faults += [
-            f"LoRA rank {x} is not one of 1, 2, 4, 8, 16, 32" for x in self.lora_ranks if x not in {1, 2, 4, 8, 16, 32}
+            f"LoRA rank {x} is not one of {', '.join(map(str, RANKS))}" for x in self.lora_ranks if x not in RANKS
         ]
         faults += [f"{x} epochs is not 1 or more" for x in self.epochs if x < 1]
         if self.max_context_length % 16:
@@ -253,25 +263,11 @@ class PreferenceRequest(BaseModel):
         "platform. It is tried on labelled pairs before anything is decided by it.",
         json_schema_extra={"position": 5},
     )
-    labelled: str = Field(
-        "",
-        title="Labelled pairs for the judge",
-        description="Pairs to try the judge on: a dataset on the platform, or a local file. "
-        "Empty: your training pairs.",
-        json_schema_extra={"position": 17},
-    )
     held_out: str = Field(
         "",
         title="Held-out dataset",
         description="Empty: a share of the prompts of the dataset is held out.",
         json_schema_extra={"position": 6},
-    )
-    methods: list[Method] = Field(
-        [Method.DPO],
-        title="Methods",
-        description="DPO, ORPO, or both side by side.",
-        min_length=1,
-        json_schema_extra={"position": 8},
     )
     platform: str = Field(
         "local",
@@ -284,80 +280,63 @@ class PreferenceRequest(BaseModel):
         None,
         title="Budget (USD)",
         description="A wall: a step that might pass it is not started, and the run ends with what it has. "
-        "Empty: none. 0 allows only what is free.",
+        "None: no limit; choose float to set one. 0 allows only what is free.",
         ge=0,
         allow_inf_nan=False,
-        json_schema_extra={"position": 14},
+        json_schema_extra={"position": 8},
     )
-    sweep: Grid = Field(default_factory=Grid, title="Sweep", json_schema_extra={"position": 9})
     target_win_rate: float | None = Field(
         None,
         title="Target: win rate",
         description="Against the opponent, 0 to 1, a tie half: 0.7 is 70 %. Decided on the confirmation half, at the "
-        "interval's lower bound. Empty: none.",
+        "interval's lower bound. None: no target.",
         gt=0,
         lt=1,
-        json_schema_extra={"position": 11},
+        json_schema_extra={"position": 9},
     )
     target_score: float | None = Field(
         None,
         title="Target: score",
-        description="The evaluator's mean score, 0 to 1. Empty: none.",
+        description="The evaluator's mean score, 0 to 1. None: no target.",
         gt=0,
         lt=1,
-        json_schema_extra={"position": 12},
+        json_schema_extra={"position": 10},
     )
     stop_at_target: bool = Field(
         False,
         title="Stop the sweep at the target",
         description="Once a candidate is known to reach it on the selection prompts, running jobs are cancelled and "
         "waiting ones are not started.",
-        json_schema_extra={"position": 13},
+        json_schema_extra={"position": 11},
     )
-    strategy: Strategy = Field(
-        Strategy.AUTO,
-        title="Strategy",
-        description="Grid trains every trial on all pairs. Halving trains all on a quarter of them, the better half on "
-        "a half, and its better half on all. Auto: the grid for up to 6 trials and for a sweep that you spell out.",
-        json_schema_extra={"position": 10},
-    )
-    max_active_jobs: int = Field(
-        6, title="Training jobs at once, at most", ge=1, le=64, json_schema_extra={"position": 15}
-    )
-    held_out_share: float = Field(
-        0.2,
-        title="Held-out share",
-        description="Read only where there is no held-out dataset.",
-        gt=0,
-        lt=1,
-        json_schema_extra={"position": 16},
-    )
-    sampling: Sampling = Field(default_factory=Sampling, title="Held-out sampling", json_schema_extra={"position": 20})
-    pairs: PairGeneration = Field(
-        default_factory=PairGeneration, title="Pairs from prompts", json_schema_extra={"position": 19}
-    )
-    serving: Serving = Field(default_factory=Serving, title="Serving", json_schema_extra={"position": 21})
     champion: str = Field(
         "",
         title="Champion",
         description="A tuned model that a winner must beat to be promoted: its ID or full name, or 'last promoted' for "
         "the one that the last session with this dataset deployed. Empty: none.",
-        json_schema_extra={"position": 18},
+        json_schema_extra={"position": 12},
     )
     auto_approve_up_to_usd: float | None = Field(
         None,
         title="Approve the plan without asking, up to (USD)",
         description="For unattended runs: where the high estimate, with all that was spent before, does not pass this. "
-        "Empty: always ask. An unknown price always asks.",
+        "None: always ask. An unknown price always asks.",
         ge=0,
         allow_inf_nan=False,
-        json_schema_extra={"position": 22},
+        json_schema_extra={"position": 13},
     )
     auto_promote: AutoPromote = Field(
         AutoPromote.NEVER,
         title="Promote without asking",
         description="For unattended runs: a clear winner is deployed, anything else is not. Never: always ask.",
-        json_schema_extra={"position": 23},
+        json_schema_extra={"position": 14},
+    )
+    wait: Wait = Field(
+        Wait.PAUSE,
+        title="While it waits",
+        description="Pause keeps the run's process. Suspend frees it, and a new one goes on after the answer: for "
+        "runs that wait for days; only where a deployment is run.",
+        json_schema_extra={"position": 15},
     )
     gate_timeout_days: float = Field(
         7.0,
@@ -365,22 +344,53 @@ class PreferenceRequest(BaseModel):
         description="A gate that nobody answers ends the run after this, with nothing more spent.",
         gt=0,
         le=365,
-        json_schema_extra={"position": 25},
+        json_schema_extra={"position": 16},
+    )
+    methods: list[Method] = Field(
+        [Method.DPO],
+        title="Methods",
+        description="DPO, ORPO, or both side by side.",
+        min_length=1,
+        json_schema_extra={"position": 17},
+    )
+    strategy: Strategy = Field(
+        Strategy.AUTO,
+        title="Strategy",
+        description="Grid trains every trial on all pairs. Halving trains all on a quarter of them, the better half on "
+        "a half, and its better half on all. Auto: the grid for up to 6 trials and for a sweep that you spell out.",
+        json_schema_extra={"position": 18},
+    )
+    max_active_jobs: int = Field(
+        6, title="Training jobs at once, at most", ge=1, le=64, json_schema_extra={"position": 19}
+    )
+    sweep: Grid = Field(default_factory=Grid, title="Sweep", json_schema_extra={"position": 20})
+    held_out_share: float = Field(
+        0.2,
+        title="Held-out share",
+        description="Read only where there is no held-out dataset.",
+        gt=0,
+        lt=1,
+        json_schema_extra={"position": 21},
+    )
+    labelled: str = Field(
+        "",
+        title="Labelled pairs for the judge",
+        description="Pairs to try the judge on: a dataset on the platform, or a local file. "
+        "Empty: your training pairs.",
+        json_schema_extra={"position": 22},
     )
     keep_leaked_prompts: bool = Field(
         False,
         title="Train on held-out prompts, too",
         description="Two datasets may share prompts. No: such training rows are left out. Yes: they are kept, and what "
         "is measured on these prompts flatters the tuned models.",
-        json_schema_extra={"position": 26},
+        json_schema_extra={"position": 23},
     )
-    wait: Wait = Field(
-        Wait.PAUSE,
-        title="While it waits",
-        description="Pause keeps the run's process. Suspend frees it, and a new one goes on after the answer: for "
-        "runs that wait for days; only where a deployment is run.",
-        json_schema_extra={"position": 24},
+    sampling: Sampling = Field(default_factory=Sampling, title="Held-out sampling", json_schema_extra={"position": 24})
+    pairs: PairGeneration = Field(
+        default_factory=PairGeneration, title="Pairs from prompts", json_schema_extra={"position": 25}
     )
+    serving: Serving = Field(default_factory=Serving, title="Serving", json_schema_extra={"position": 26})
     unsandboxed_evaluator: bool = Field(
         False,
         title="Run the evaluator without a sandbox",
