@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import BaseModel
 
 from preference.advice import worth_trying
@@ -50,6 +52,15 @@ class Usage(BaseModel):
     completion_tokens: int
 
 
+class EvaluatorFacts(BaseModel):
+    """The code that scored, and how it did when it was tried before the training."""
+
+    file: str
+    code: str
+    n_tried: int = 0  # answers of training pairs, each scored twice
+    faults: list[str] = []
+
+
 class ReportFacts(BaseModel):
     """All that the report is made of; what is None did not come to pass."""
 
@@ -67,6 +78,8 @@ class ReportFacts(BaseModel):
     pairs: PairsMade | None = None  # where the dataset had prompts alone
     stopped: Stopped | None = None  # before all was trained
     judge: Qualification | None = None
+    evaluator: EvaluatorFacts | None = None
+    datasets: dict[str, str] = {}  # by role: name, rows and hash
     pictures: list[str] = []  # those that are in figures/, by name
 
 
@@ -78,9 +91,9 @@ PICTURES = {
 
 
 def final_report(facts: ReportFacts) -> str:
-    """The report as markdown; its first line after the title is the verdict."""
+    """The report as markdown; its first line is the verdict, its second one the numbers of it."""
     parts = [
-        f"# Preference learning, session {facts.record.session}",
+        f"# {_outcome(facts)}: preference learning, session {facts.record.session}",
         _verdict(facts),
         _target(facts),
         _what_now(facts),
@@ -92,6 +105,7 @@ def final_report(facts: ReportFacts) -> str:
         _training(facts),
         _next(facts),
         _cost(facts),
+        _evaluator(facts),
         _provenance(facts),
         _verifying(facts),
     ]
@@ -109,6 +123,15 @@ def _verdict(facts: ReportFacts) -> str:
             f"**Promoted {promoted}, as told. That is not the proposed winner "
             f"({facts.comparison.proposed or 'there was none'}), and it was not confirmed.**"
         )
+    measured = f" {headline_text(shown)}" if shown else ""
+    return f"**{_outcome(facts)}.** {facts.record.message}{measured}"
+
+
+def _outcome(facts: ReportFacts) -> str:
+    """In a word or two."""
+    outcome = facts.record.outcome
+    if outcome is Outcome.PROMOTED and facts.endpoint and facts.comparison:
+        return f"Promoted {_promoted(facts)}"
     words = {
         Outcome.NOT_PROMOTED: "Not promoted",
         Outcome.REJECTED: "Rejected",
@@ -117,9 +140,7 @@ def _verdict(facts: ReportFacts) -> str:
         Outcome.OUT_OF_BUDGET: "Out of budget",
         Outcome.FAILED: "Failed",
     }
-    name = words[outcome] if outcome in words else str(facts.record.state).capitalize()
-    measured = f" {headline_text(shown)}" if shown else ""
-    return f"**{name}.** {facts.record.message}{measured}"
+    return words[outcome] if outcome in words else str(facts.record.state).capitalize()
 
 
 def _target(facts: ReportFacts) -> str:
@@ -171,6 +192,24 @@ def _judge(facts: ReportFacts) -> str:
     return f"## The judge\n\n{qualification_markdown(facts.judge).strip()}" if facts.judge else ""
 
 
+def _evaluator(facts: ReportFacts) -> str:
+    """The code in full, within a fence that it cannot end itself."""
+    found = facts.evaluator
+    if found is None:
+        return ""
+    if not found.n_tried:
+        tried = "It was not tried on answers before the training."
+    elif found.faults:
+        tried = f"Tried on {found.n_tried} answers of training pairs, twice: {'; '.join(found.faults)}."
+    else:
+        tried = (
+            f"Tried on {found.n_tried} answers of training pairs before anything was trained: its scores were between "
+            "0 and 1, told answers apart, and were the same when asked again."
+        )
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", found.code)), default=0))
+    return f"## The evaluator\n\n{tried}\n\n`{found.file}`:\n\n{fence}python\n{found.code.strip()}\n{fence}"
+
+
 def _picture(facts: ReportFacts, name: str) -> str:
     return f"![{PICTURES[name]}](figures/{name}.png)" if name in facts.pictures else ""
 
@@ -217,12 +256,17 @@ def _examples(facts: ReportFacts) -> str:
         return ""
     blocks = [
         f"**{e['kind']}**: {_one_line(e['prompt'])}\n\n"
-        f"- base{_in_brackets(e['base_score'])}: {_one_line(e['base'])}\n"
-        f"- tuned{_in_brackets(e['tuned_score'])}: {_one_line(e['tuned'])}"
+        f"- base{_in_brackets(e['base_score'])}: {_one_line(e['base'])}{_because(e['base_reason'])}\n"
+        f"- tuned{_in_brackets(e['tuned_score'])}: {_one_line(e['tuned'])}{_because(e['tuned_reason'])}"
         + (f"\n- the judge, of the tuned answer {_one_line(e['judge'], 800)}" if e["judge"] else "")
         for e in facts.examples
     ]
     return "\n\n".join(part for part in ("## Examples", *blocks, _picture(facts, "lengths")) if part)
+
+
+def _because(reason: str) -> str:
+    """What the evaluator says to its score, where it says anything."""
+    return f"\n  - the evaluator: {_one_line(reason)}" if reason else ""
 
 
 def _in_brackets(score: str) -> str:
@@ -324,6 +368,7 @@ def _provenance(facts: ReportFacts) -> str:
         lines += [
             *bases_text(plan),
             f"- Platform `{plan.platform}`; prices: {plan.prices.name}, {plan.prices.as_of}",
+            *(f"- {role}: {told}" for role, told in facts.datasets.items()),
             f"- {n_pairs} training pairs, {plan.data.n_held_out} held-out prompts, {_overlap(plan)}",
             *(f"  - {note}" for note in plan.data.notes),
             *_scored_by(plan),

@@ -13,6 +13,7 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel
 
 from blocks import evaluators
 from blocks.client import FireworksClient
@@ -32,8 +33,16 @@ from tasks.progress import say, timed
 
 JOURNAL = "journal.db"
 SAMPLE_PAIRS = 12  # whose answers an evaluator is tried on
+TRIAL = "evaluator-trial.json"
 NO_ANSWER = "no answer from the model"
 _OWN_FILE = re.compile(r"(?P<file>.+\.py)::(?P<function>\w+)")
+
+
+class EvaluatorTrial(BaseModel):
+    """How the evaluator did on answers of the training pairs, before anything was trained."""
+
+    n_answers: int
+    faults: list[str]
 
 
 class TooFewAnswers(RuntimeError):
@@ -211,7 +220,9 @@ def try_evaluator(
         return []
     limits, scratch = Limits(unsandboxed=unsandboxed), workspace.directory("scratch")
     evaluators.run(source, rows, limits=limits, scratch=scratch, environment=environment)
-    return evaluators.quality_gate(source, rows, limits=limits, scratch=scratch, environment=environment)
+    faults = evaluators.quality_gate(source, rows, limits=limits, scratch=scratch, environment=environment)
+    workspace.write(TRIAL, EvaluatorTrial(n_answers=len(rows), faults=faults))
+    return faults
 
 
 def _sample_rows(train: Path) -> Iterator[dict[str, Any]]:

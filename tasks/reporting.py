@@ -12,25 +12,27 @@ from prefect.context import FlowRunContext
 from blocks.journal import Journal
 from blocks.workspace import Workspace
 from preference.bases import PlannedBase
-from preference.comparison import Comparison, Estimate
+from preference.comparison import Comparison, Estimate, ScoredAnswer
 from preference.cost import CostLine
 from preference.estimates import EstimateError, estimate_errors
 from preference.health import training_health
 from preference.pairs import PairsMade
 from preference.plan import TRAINING, Plan, actual_lines, plan_markdown
-from preference.report import EndpointFacts, ReportFacts, TrialFacts, Usage, final_report
+from preference.report import EndpointFacts, EvaluatorFacts, ReportFacts, TrialFacts, Usage, final_report
 from preference.session import SessionRecord, SessionState, is_session_id
 from preference.targets import Stopped
 from tasks.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from tasks.deployment import Endpoint
 from tasks.drawing import draw, drawings, headline_answers, trained_trials, with_pictures_inside
-from tasks.evaluation import JOURNAL
+from tasks.evaluation import JOURNAL, TRIAL, EvaluatorTrial
+from tasks.inspection import Staged
 from tasks.judging import QUALIFIED, Tries
 from tasks.pairs import MADE
-from tasks.progress import TIMINGS, say
+from tasks.progress import TIMINGS, begin, say
 from tasks.spending import ledger
 from tasks.training import STOPPED, TrainedTrial
 
+EXAMPLES = 2  # of each kind
 SESSIONS_REMEMBERED = 20  # whose estimates the next plan is told beside
 PACKAGES = ("prefworks", "prefect", "httpx", "pydantic", "pandas")
 
@@ -114,6 +116,7 @@ def publish_endpoint(workspace: Workspace, endpoint: Endpoint) -> None:
 
 def publish_report(workspace: Workspace) -> None:
     """final_report.md and its pictures in the folder, and as an artifact where a flow run is there to hold it."""
+    begin(workspace, "report")
     draw(workspace)
     text = final_report(gather(workspace))
     path = workspace.write_text("final_report.md", text)
@@ -145,6 +148,8 @@ def gather(workspace: Workspace) -> ReportFacts:
         versions=_versions(),
         stopped=workspace.read(STOPPED, Stopped),
         examples=_examples(workspace, comparison) if comparison else [],
+        evaluator=_evaluator(workspace, plan),
+        datasets=_datasets(workspace),
         judge=tries.best if (tries := workspace.read(QUALIFIED, Tries)) else None,
         pictures=list(drawings(workspace)),
         pairs=workspace.read(MADE, PairsMade),
@@ -236,32 +241,55 @@ def _usage(workspace: Workspace) -> tuple[list[Usage], int]:
 
 
 def _examples(workspace: Workspace, comparison: Comparison) -> list[dict[str, str]]:
-    """The clearest win, the clearest loss and a tie of the headline's prompts."""
+    """The clearest wins and losses of the headline's prompts, and ties; EXAMPLES of each at most."""
     sides = headline_answers(workspace, comparison)
     if sides is None:
         return []
     pairs = [
         (t.score - b.score, b, t) for b, t in zip(*sides, strict=True) if t.score is not None and b.score is not None
     ]
-    if not pairs:
-        return []
-    best, worst = max(pairs, key=lambda p: p[0]), min(pairs, key=lambda p: p[0])
-    tie = next((pair for pair in pairs if pair[0] == 0), None)
-    picked = [("Win", best)] if best[0] > 0 else []
-    picked += [("Loss", worst)] if worst[0] < 0 else []
-    picked += [("Tie", tie)] if tie else []
-    return [
-        {
-            "kind": kind,
-            "prompt": b.prompt,
-            "base": b.text,
-            "base_score": "" if comparison.judge else f"{b.score:.2f}",
-            "tuned": t.text,
-            "tuned_score": "" if comparison.judge else f"{t.score:.2f}",
-            "judge": t.reason if comparison.judge else "",
-        }
-        for kind, (_, b, t) in picked
-    ]
+    ranked = sorted(pairs, key=lambda pair: -pair[0])
+    wins = [("Win", b, t) for margin, b, t in ranked if margin > 0][:EXAMPLES]
+    losses = [("Loss", b, t) for margin, b, t in reversed(ranked) if margin < 0][:EXAMPLES]
+    ties = [("Tie", b, t) for margin, b, t in pairs if margin == 0][:EXAMPLES]
+    return [_example(kind, b, t, judged=bool(comparison.judge)) for kind, b, t in [*wins, *losses, *ties]]
+
+
+def _example(kind: str, base: ScoredAnswer, tuned: ScoredAnswer, *, judged: bool) -> dict[str, str]:
+    return {
+        "kind": kind,
+        "prompt": base.prompt,
+        "base": base.text,
+        "base_score": "" if judged else f"{base.score:.2f}",
+        "base_reason": "" if judged else base.reason,
+        "tuned": tuned.text,
+        "tuned_score": "" if judged else f"{tuned.score:.2f}",
+        "tuned_reason": "" if judged else tuned.reason,
+        "judge": tuned.reason if judged else "",
+    }
+
+
+def _evaluator(workspace: Workspace, plan: Plan | None) -> EvaluatorFacts | None:
+    """The code that the plan named, from the folder."""
+    if plan is None or plan.evaluator is None:
+        return None
+    file = plan.evaluator.entry_point.split("::")[0]
+    found = next((workspace.folder / "evaluator").rglob(file), None)  # also in a folder that was copied elsewhere
+    if found is None:
+        return None
+    code = found.read_text("utf-8", errors="replace")
+    tried = workspace.read(TRIAL, EvaluatorTrial) or EvaluatorTrial(n_answers=0, faults=[])
+    return EvaluatorFacts(file=file, code=code, n_tried=tried.n_answers, faults=tried.faults)
+
+
+def _datasets(workspace: Workspace) -> dict[str, str]:
+    """Where the rows came from; the hash is of their content, whatever their format."""
+    found = {}
+    for role, what in (("data", "Dataset"), ("held-out", "Held-out dataset")):
+        if staged := workspace.read(f"dataset/{role}.staged.json", Staged):
+            intake = staged.intake
+            found[what] = f"`{staged.dataset}`, {intake.n_rows} rows, content hash `{intake.content_hash}`"
+    return found
 
 
 def _versions() -> dict[str, str]:
