@@ -4,7 +4,7 @@ export PREFWORKS_HOME ?= $(CURDIR)/.prefworks
 export DO_NOT_TRACK := 1
 BIN := .venv/bin
 
-.PHONY: help install dev demo demo-prompts up down test test-slow check clean
+.PHONY: help install dev tools demo demo-prompts up down test test-slow check
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -14,6 +14,9 @@ install:  ## the environment, as it was tested; done once
 
 dev:
 	@$(PYTHON) scripts/install.py --dev
+
+tools:  # for tests/e2e, and one of the sandbox's ways
+	@scripts/tools.sh
 
 demo: install  ## the whole job on the example, from pairs to a deployed model
 	@$(BIN)/prefworks demo
@@ -30,7 +33,7 @@ down:  ## stop what `make up` started
 test: dev  ## the suite
 	@$(BIN)/python -m pytest -m "not slow" -q
 
-test-slow: dev  ## real sweeps, installs, the browser
+test-slow: dev tools  ## real sweeps, installs, the browser
 	@$(BIN)/python -m pytest -m slow -q
 
 check: dev  ## format, lint, types

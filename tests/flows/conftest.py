@@ -91,31 +91,6 @@ def make_request(tmp_path: Path, home: Path, prefect: None) -> Callable[..., dic
     return make
 
 
-PRICES = """
-name = "mine"
-as_of = 2026-11-24
-sources = ["the owner of this machine"]
-[[dpo_usd_per_million_tokens]]
-usd = 1000.0
-[accelerator_usd_per_hour]
-"*" = 36.0
-[throughput]
-job_overhead_s = 1
-training_tokens_per_s = 1000
-deployment_start_s = 1
-generation_tokens_per_s = 1000
-evaluator_rows_per_s = 100
-jobs_at_once = 1
-"""
-
-
-@pytest.fixture
-def price_book(tmp_path: Path) -> str:
-    """The local platform at a price: 0.001 USD a training token, 36 USD for a replica's hour."""
-    (tmp_path / "prices.toml").write_text(PRICES)
-    return str(tmp_path / "prices.toml")
-
-
 PAUSED = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 from prefect.client.orchestration import get_client
+from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import PREFECT_API_URL
 from prefect.types import SecretDict
 
 from flows.notifying import CannotNotify, Mail, mail, notifications, slack, webhook
-from tests.flows.conftest import shell
+from tasks.announcing import EventName
+from tests.flows.conftest import ROOT, shell
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # apprise's
 HOOK = "https://example.com/hook?token=s3cret"
@@ -77,3 +80,9 @@ def test_a_mail_s_password_may_hold_any_sign():
         "mailto://ada%40example.com:p%40s%2F%3A%3F@smtp.example.com:587"
         "?from=runs%40example.com&to=ada%40example.com&smtp=smtp.example.com&mode=starttls"
     )
+
+
+def test_the_example_of_an_automation_is_one():
+    found = AutomationCore.model_validate(yaml.safe_load((ROOT / "examples/automations/waiting.yaml").read_text()))
+    assert found.trigger.expect == {EventName.GATE_WAITING}
+    assert "event.payload.text" in found.actions[0].payload
