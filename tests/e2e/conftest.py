@@ -4,24 +4,45 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Page, sync_playwright
 
 from flows.services import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SAVE_BLOCK = """
 import sys
 from blocks.fireworks import FireworksPlatform
-FireworksPlatform(base_url=sys.argv[1], account="local", price_book="local").save(sys.argv[2], overwrite=True)
+url, name, price_book = sys.argv[1:]
+FireworksPlatform(base_url=url, account="local", price_book=price_book).save(name, overwrite=True)
 """
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 600) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 class Prefect:
@@ -38,11 +59,13 @@ class Prefect:
         return self.http.get(f"/deployments/name/preference-learning/{name}").raise_for_status().json()
 
     def latest_run(self) -> dict[str, Any]:
-        """The newest flow run; one without a state where there is none yet."""
-        found = self.post("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})
+        """The newest flow run that is due; one without a state where there is none yet."""
+        soon = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()  # schedules make theirs long before
+        due = {"flow_runs": {"expected_start_time": {"before_": soon}}}
+        found = self.post("/flow_runs/filter", {**due, "sort": "EXPECTED_START_TIME_DESC", "limit": 1})
         return found[0] if found else {"state": {"type": None, "state_details": None}}
 
-    def wait_for(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 240) -> dict[str, Any]:
+    def wait_for(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 600) -> dict[str, Any]:
         deadline = time.monotonic() + timeout_s
         while not condition(run := self.latest_run()):
             assert run["state"]["type"] not in ("FAILED", "CRASHED"), run["state"]["message"]
@@ -60,7 +83,7 @@ class Prefect:
         return self.wait_for(waits)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def prefect_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prefect, dict[str, str]]]:
     """`prefworks up` in a folder of its own, on free ports."""
     port = free_port(0)
@@ -81,13 +104,13 @@ def prefect_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prefe
 
 
 @pytest.fixture
-def save_block(prefect_up: tuple[Prefect, dict[str, str]]) -> Callable[[str, str], None]:
-    """save_block(name, url): a platform without a price, saved on that Prefect server."""
+def save_block(prefect_up: tuple[Prefect, dict[str, str]]) -> Callable[..., None]:
+    """save_block(name, url, price_book="local"): a platform, without a price unless told, on that Prefect server."""
     prefect, environment = prefect_up
     served = {**environment, "PREFECT_API_URL": f"{prefect.root}/api"}
 
-    def save(name: str, url: str) -> None:
-        subprocess.run([sys.executable, "-c", SAVE_BLOCK, url, name], cwd=ROOT, env=served, check=True)
+    def save(name: str, url: str, price_book: str = "local") -> None:
+        subprocess.run([sys.executable, "-c", SAVE_BLOCK, url, name, price_book], cwd=ROOT, env=served, check=True)
 
     return save
 
@@ -127,3 +150,14 @@ def pairs_and_judge(tmp_path: Path) -> dict[str, str]:
         "held_out": str(tmp_path / "held.jsonl"),
         "evaluator": str(tmp_path / "judge.py") + "::evaluate",
     }
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    assert CHROMIUM, "there is no chromium on this machine: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1300, "height": 1500})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()

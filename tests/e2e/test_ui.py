@@ -1,66 +1,17 @@
-"""Prefect's UI in a real browser: the run form, both gates, the artifacts, as a user meets them.
-
-Needs Chromium on the machine (Debian: apt-get install chromium). PREFWORKS_SCREENSHOTS names a folder to keep pictures.
-"""
+"""Prefect's UI in a real browser: the run form, both gates, the artifacts, as a user meets them."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import httpx
 import pytest
-from playwright.sync_api import Locator, Page, sync_playwright
 
-ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine: apt-get install chromium"),
-]
+from blocks.workspace import Workspace
+from tests.e2e.browsing import cancel, choose, open_resume_form, open_run_form, picture
+from tests.e2e.conftest import wait_until
 
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1300, "height": 1500})
-        page.set_default_timeout(60_000)
-        yield page
-        browser.close()
-
-
-def picture(page: Page, name: str) -> None:
-    if folder := os.environ.get("PREFWORKS_SCREENSHOTS"):
-        page.wait_for_timeout(1500)  # animations
-        page.screenshot(path=str(Path(folder) / f"{name}.png"))
-
-
-def open_resume_form(page: Page, prefect: Any, run: dict[str, Any]) -> Locator:
-    """Resume stands in the three-dot menu at the top right of a paused run's page."""
-    page.goto(f"{prefect.root}/v2/runs/flow-run/{run['id']}")
-    page.locator("button:has(svg.lucide-ellipsis-vertical), button:has(svg.lucide-more-vertical)").first.click()
-    page.get_by_role("menuitem", name="Resume").click()
-    form = page.get_by_role("dialog")
-    form.get_by_role("button", name="Select").first.wait_for()
-    return form
-
-
-def choose(page: Page, form: Locator, decision: str) -> None:
-    form.get_by_role("button", name="Select").first.click()
-    page.get_by_role("option", name=decision).click()
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_a_run_is_started_approved_reviewed_and_read_in_the_browser(
@@ -68,9 +19,8 @@ def test_a_run_is_started_approved_reviewed_and_read_in_the_browser(
 ):
     prefect, _ = prefect_up
     save_block("scripted", local_server.url)
-    deployment = prefect.deployment("preference-learning")
 
-    page.goto(f"{prefect.root}/v2/deployments/deployment/{deployment['id']}/run")
+    open_run_form(page, prefect)
     for label, value in {
         "What to do, in plain English": "Run DPO using accounts/fireworks/models/tiny.",
         "Dataset": pairs_and_judge["dataset"],
@@ -80,6 +30,7 @@ def test_a_run_is_started_approved_reviewed_and_read_in_the_browser(
         "Context length (tokens)": "512",
     }.items():
         page.get_by_label(label).first.fill(value)
+    page.get_by_label("What to do, in plain English").first.scroll_into_view_if_needed()
     picture(page, "run-form")
     page.get_by_role("button", name="Submit").click()
 
@@ -120,3 +71,34 @@ def test_a_run_is_started_approved_reviewed_and_read_in_the_browser(
     shown.get_by_text("Promoted t1").first.wait_for()
     assert shown.locator("img").evaluate_all("images => images.map(i => i.naturalWidth > 0)") == [True] * 3
     picture(page, "final-report")
+
+
+def test_what_the_form_can_know_to_be_wrong_is_refused_in_the_form(prefect_up, page):
+    prefect, _ = prefect_up
+    n_runs = prefect.post("/flow_runs/count", {})
+    open_run_form(page, prefect)
+    page.get_by_label("Dataset").first.fill("train.jsonl")
+    page.get_by_label("Held-out share").first.fill("2")
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_text("2 is greater than or equal to the maximum of 1").first.wait_for()
+    picture(page, "refused")
+    assert prefect.post("/flow_runs/count", {}) == n_runs
+
+
+def test_a_run_is_cancelled_at_its_gate_and_nothing_was_trained(
+    prefect_up, local_server, page, pairs_and_judge, save_block
+):
+    prefect, environment = prefect_up
+    save_block("scripted", local_server.url)
+    request = {**pairs_and_judge, "base_models": ["tiny"], "platform": "scripted"}
+    deployment = prefect.deployment("preference-learning")
+    made = prefect.post(f"/deployments/{deployment['id']}/create_flow_run", {"parameters": {"request": request}})
+    prefect.wait_at("plan")
+    cancel(page, prefect, made)
+    picture(page, "cancelled")
+    run = prefect.wait_for(lambda run: run["state"]["type"] == "CANCELLED")
+    session = run["name"].split()[0]
+    workspace = Workspace(session, Path(environment["PREFWORKS_HOME"]))
+    wait_until(lambda: workspace.read_json("session.json")["state"] == "cancelled")
+    assert workspace.lines("approvals.jsonl") == []
+    assert httpx.get(f"{local_server.url}/v1/accounts/local/dpoJobs").json()["dpoJobs"] == []

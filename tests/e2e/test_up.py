@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 OURS = [sys.executable, "-m", "flows.cli"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def at_a_terminal(command: list[str], environment: dict[str, str]) -> tuple[int, str]:

@@ -1,0 +1,125 @@
+"""Scheduled runs that nobody watches: one within its limit goes through, one above it waits and somebody is told."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocks.workspace import Workspace
+from tests.e2e.browsing import cancel, picture
+from tests.e2e.conftest import ROOT, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+class Receiver(http.server.ThreadingHTTPServer):
+    """Keeps the JSON of every POST."""
+
+    def __init__(self) -> None:
+        self.got: list[dict[str, Any]] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        self.server.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def told(prefect_up) -> Iterator[list[dict[str, Any]]]:
+    """What `prefworks notify webhook --ends` has sent so far."""
+    _, environment = prefect_up
+    receiver = Receiver()
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    served = {**environment, "PREFWORKS_NOTIFY_URL": f"http://127.0.0.1:{receiver.server_port}/waits"}
+    command = [sys.executable, "-m", "flows.cli", "notify"]
+    subprocess.run([*command, "webhook", "--ends"], cwd=ROOT, env=served, check=True)
+    yield receiver.got
+    subprocess.run([*command, "remove", "webhook"], cwd=ROOT, env=served, check=True)
+    receiver.shutdown()
+
+
+def schedule(prefect: Any, slug: str, request: dict[str, Any]) -> dict[str, Any]:
+    """A schedule of the weekly deployment whose first run is due in a moment; gives that run."""
+    weekly = prefect.deployment("preference-learning-weekly")
+    soon = (datetime.now(UTC) + timedelta(seconds=10)).isoformat()
+    made = {"schedule": {"interval": 7 * 86400, "anchor_date": soon}, "active": True, "slug": slug}
+    prefect.post(f"/deployments/{weekly['id']}/schedules", [{**made, "parameters": {"request": request}}])
+    due = {"deployments": {"id": {"any_": [weekly["id"]]}}, "sort": "EXPECTED_START_TIME_ASC"}
+
+    def first() -> list[dict[str, Any]]:
+        runs = prefect.post("/flow_runs/filter", due)
+        return [run for run in runs if run["parameters"].get("request") == request]
+
+    wait_until(lambda: bool(first()))
+    return first()[0]
+
+
+def test_within_its_limit_a_scheduled_run_goes_through_and_above_it_one_waits(
+    prefect_up, local_server, page, pairs_and_judge, save_block, price_book, told
+):
+    prefect, environment = prefect_up
+    save_block("priced", local_server.url, price_book)
+    request = {
+        **pairs_and_judge,
+        "base_models": ["tiny"],
+        "platform": "priced",
+        "sweep": {"learning_rates": [1e-4], "betas": [0.1], "max_context_length": 512},
+        "auto_promote": "clear_winner",
+    }
+
+    def read(run: dict[str, Any]) -> dict[str, Any]:
+        return prefect.http.get(f"/flow_runs/{run['id']}").raise_for_status().json()
+
+    cheap = schedule(prefect, "cheap", {**request, "auto_approve_up_to_usd": 1000})
+    wait_until(lambda: read(cheap)["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED", "PAUSED"))
+    assert read(cheap)["state"]["name"] == "Completed", read(cheap)["state"]["message"]
+    session = read(cheap)["name"].split()[0]
+    report = Workspace(session, Path(environment["PREFWORKS_HOME"])).path("final_report.md").read_text()
+    assert report.startswith("# Promoted t1: ")
+    assert "plan gate: approve by policy: auto_approve_up_to_usd 1000.00" in report
+    assert "promotion gate: approve by policy: auto_promote clear_winner" in report
+
+    dear = schedule(prefect, "dear", {**request, "auto_approve_up_to_usd": 0.01})
+    wait_until(lambda: read(dear)["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED", "PAUSED"))
+    assert read(dear)["state"]["type"] == "PAUSED", read(dear)["state"]["message"]
+
+    waiting = read(dear)["name"].split()[0]
+    wait_until(lambda: [message["facts"]["session"] for message in told] == [session, waiting])
+    assert [message["event"] for message in told] == ["prefworks.run.ended", "prefworks.gate.waiting"]
+    assert told[0]["facts"]["outcome"] == "promoted"
+    assert told[1]["facts"]["gate"] == "plan"
+    assert told[1]["facts"]["asked_usd"] > 0.01
+    assert told[1]["url"].endswith(f"/runs/flow-run/{dear['id']}")
+
+    page.goto(f"{prefect.root}/v2/runs/flow-run/{cheap['id']}")
+    page.get_by_text("Completed").first.wait_for()
+    picture(page, "unattended")
+    page.goto(f"{prefect.root}/v2/automations")
+    page.get_by_text("prefworks-notify-webhook").first.wait_for()
+    picture(page, "automations")
+    weekly = prefect.deployment("preference-learning-weekly")
+    page.goto(f"{prefect.root}/v2/deployments/deployment/{weekly['id']}")
+    page.get_by_text("preference-learning-weekly").first.wait_for()
+    picture(page, "schedules")
+    cancel(page, prefect, dear)
+    wait_until(lambda: read(dear)["state"]["type"] == "CANCELLED")
+    for made in weekly["schedules"]:
+        if made["slug"] in ("cheap", "dear"):
+            prefect.http.delete(f"/deployments/{weekly['id']}/schedules/{made['id']}").raise_for_status()
