@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linprog
 from scipy.special import expit, logit
 from scipy.stats import t as student
 
-from preference.rates import NAN, WinRate, score_array, win_rate
+from preference.rates import NAN, WinRate, score_array, unit_scores, win_rate
 
 Floats = NDArray[np.float64]
 
@@ -38,11 +39,12 @@ def length_controlled_win_rate(
     it unstable. No length difference at all gives the raw rate; the same difference on all prompts, or fewer
     prompts than terms, NaN, since length and quality cannot be told apart.
     """
-    columns = [score_array(scores), score_array(candidate_lengths) - score_array(base_lengths)]
+    columns = [unit_scores(scores), score_array(candidate_lengths), score_array(base_lengths)]
     columns.append(np.zeros_like(columns[0]) if difficulty is None else score_array(difficulty))
     if len({column.shape for column in columns}) > 1:
         raise ValueError(f"the same prompts are wanted everywhere; found {[c.size for c in columns]} of them.")
-    table = np.column_stack(columns)
+    judged, ours, theirs, hard = columns
+    table = np.column_stack([judged, ours - theirs, hard])
     read = ~np.isnan(table).any(axis=1)
     raw, longer_by, hardness = table[read].T
     plain = replace(win_rate(raw, confidence=confidence), n_unread=int(read.size - read.sum()))
@@ -56,7 +58,7 @@ def length_controlled_win_rate(
     quantile = float(student.ppf((1 + confidence) / 2, plain.n - design.shape[1]))
     reach = quantile * error / (rate * (1 - rate))
     low, high = float(expit(logit(rate) - reach)), float(expit(logit(rate) + reach))
-    return WinRate(rate, low, high, error, plain.n, plain.n_unread, _warning(plain, raw, longer_by, rate))
+    return WinRate(rate, low, high, error, plain.n, plain.n_unread, _warning(plain, raw, longer_by, design, rate))
 
 
 def _design(longer_by: Floats, hardness: Floats) -> Floats:
@@ -73,8 +75,8 @@ def _at_equal_length(design: Floats, scores: Floats) -> tuple[float, float]:
     weights, leverage, inverse = _fit_firth(design, scores)
     residuals = (scores - expit(design @ weights)) / (1 - leverage)
     sandwich = inverse @ (design.T * residuals**2) @ design @ inverse
-    few = min(scores.sum(), scores.size - scores.sum()) < FEW_OUTCOMES
-    covariance = inverse if few else sandwich  # hardly any residual is left to measure the error by
+    no_residuals = _lopsided(scores) or _mostly_one(scores) or _separated(design, scores)
+    covariance = inverse if no_residuals else sandwich  # which measures the error by what residual there is
     equal = design.copy()
     equal[:, 1] = 0.0
     predictions = expit(equal @ weights)
@@ -100,12 +102,32 @@ def _fit_firth(design: Floats, scores: Floats) -> tuple[Floats, Floats, Floats]:
     return weights, leverage, inverse
 
 
-def _warning(plain: WinRate, scores: Floats, longer_by: Floats, rate: float) -> str | None:
+def _lopsided(scores: Floats) -> bool:
+    return bool(min(scores.sum(), scores.size - scores.sum()) < FEW_OUTCOMES)
+
+
+def _mostly_one(scores: Floats) -> bool:
+    return bool(scores.size - np.unique(scores, return_counts=True)[1].max() < FEW_OUTCOMES)
+
+
+def _separated(design: Floats, scores: Floats) -> bool:
+    """Whether some weights tell every win from every loss: then no weights are the best (Albert & Anderson 1984)."""
+    sides = np.sign(scores - 0.5)
+    signed = (design.T * sides)[:, sides != 0]  # (n_terms, n_decided): weights @ signed > 0 on all of them?
+    found = linprog(np.zeros(len(signed)), A_ub=-signed.T, b_ub=-np.ones(signed.shape[1]), bounds=(None, None))
+    return bool(found.status == 0)
+
+
+def _warning(plain: WinRate, scores: Floats, longer_by: Floats, design: Floats, rate: float) -> str | None:
     reasons = []
     if plain.n < FEW_PROMPTS:
         reasons.append(f"only {plain.n} prompts")
-    if min(scores.sum(), scores.size - scores.sum()) < FEW_OUTCOMES:
+    if _lopsided(scores):
         reasons.append("nearly everything was won or lost")
+    elif _mostly_one(scores):
+        reasons.append("nearly all scores are the same")
+    elif _separated(design, scores):
+        reasons.append("length tells every win from every loss")
     one_sided = max((longer_by > 0).mean(), (longer_by < 0).mean())
     if one_sided > ONE_SIDED:
         reasons.append(f"the same side is longer on {one_sided:.0%} of the prompts, so equal length is extrapolated")

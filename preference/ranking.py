@@ -49,10 +49,14 @@ def bradley_terry(comparisons: pd.DataFrame) -> pd.Series[float]:
 
 def _wins(comparisons: pd.DataFrame) -> tuple[Floats, pd.Index[str]]:
     """wins[i, j]: how often i beat j, a tie half; and the names, sorted."""
+    if absent := {"left", "right", "outcome"} - set(comparisons.columns):
+        raise ValueError(f"columns left, right and outcome are wanted; {sorted(absent)} are not there.")
+    if comparisons[["left", "right"]].isna().any(axis=None):
+        raise ValueError("a comparison names only one of its two candidates.")
     read = comparisons.dropna(subset=["outcome"])
-    if unknown := sorted(set(read["outcome"]) - set(_POINTS)):
+    if unknown := sorted(set(read["outcome"]) - set(_POINTS), key=str):
         raise ValueError(f"outcomes are left, right or tie; found {unknown}.")
-    names = pd.Index(sorted({*comparisons["left"], *comparisons["right"]}))
+    names = pd.Index(sorted({*comparisons["left"], *comparisons["right"]}, key=str))
     left, right = names.get_indexer(read["left"]), names.get_indexer(read["right"])
     if np.any(left == right):
         raise ValueError(f"{names[left[left == right][0]]!r} is compared with itself; leave such rows out.")

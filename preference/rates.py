@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pandas import NA
 from scipy.stats import norm
 
 from preference.bounded import mean_interval, mean_p_value
@@ -19,6 +20,7 @@ from preference.bounded import mean_interval, mean_p_value
 Floats = NDArray[np.float64]
 Verdict = Literal["A", "B", "tie", "unread"]  # A is the completion shown first
 NAN = float("nan")
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,12 @@ def verdict_score(first: Verdict | None, second: Verdict | None) -> float | None
     """The candidate's score on one prompt, judged in both orders.
 
     first: the verdict where the candidate was shown first (A is the candidate); second: where it was shown
-    second (B is the candidate). 1 won both, 0 lost both, 0.5 tied or flipped, None where either is unread.
+    second (B is the candidate). 1 won both, 0 lost both, 0.5 tied or flipped, None where either is unread or missing.
     """
     for verdict in (first, second):
-        if verdict is not None and verdict not in get_args(Verdict):
+        if not _is_missing(verdict) and verdict not in get_args(Verdict):
             raise ValueError(f"{verdict!r} is no verdict: use A, B, tie or unread.")
-    if first in (None, "unread") or second in (None, "unread"):
+    if any(_is_missing(verdict) or verdict == "unread" for verdict in (first, second)):
         return None
     if (first, second) == ("A", "B"):
         return 1.0
@@ -79,7 +81,7 @@ def scores_to_outcomes(candidate_scores: ArrayLike, opponent_scores: ArrayLike) 
     Both (n_prompts,), on the same prompts in the same order, on any scale. Differences under 1e-9 are equal.
     """
     gap = _gaps(candidate_scores, opponent_scores)
-    outcomes = np.where(np.abs(gap) < 1e-9, 0.5, (gap > 0).astype(float))
+    outcomes = np.where(np.abs(gap) < ROUNDING, 0.5, (gap > 0).astype(float))
     return np.where(np.isnan(gap), NAN, outcomes)
 
 
@@ -110,6 +112,7 @@ def wilson_interval(wins: float, n: int, confidence: float = 0.95) -> tuple[floa
     The usual one, to compare with other tools: it takes ties for spread they do not have, and near 0 and 1 it
     covers less than it says. win_rate's interval does neither.
     """
+    check_share(confidence, "confidence", 0.95)
     if not 0 <= wins <= n:
         raise ValueError(f"wins must lie between 0 and n = {n}; found {wins}.")
     if n == 0:
@@ -149,8 +152,14 @@ def difference_from_tie(scores: ArrayLike, *, confidence: float = 0.95) -> Diffe
 
 
 def score_array(values: ArrayLike) -> Floats:
-    """values as floats, (n_prompts,), with None as NaN."""
-    array = np.asarray(values, dtype=np.float64)
+    """values as floats, (n_prompts,), with None and pandas' NA as NaN. A text is no number."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        array = np.asarray(values, dtype=object)
+        if texts := [value for value in array.flat if isinstance(value, (str, bytes))]:
+            raise ValueError(f"numbers are wanted; found the text {texts[0]!r}.")
+        array = np.where(np.vectorize(_is_missing, otypes=[bool])(array), NAN, array)
+    array = array.astype(np.float64)
     if array.ndim != 1:
         raise ValueError(f"one number a prompt is wanted, of shape (n_prompts,); found shape {array.shape}.")
     if np.isinf(array).any():
@@ -159,12 +168,23 @@ def score_array(values: ArrayLike) -> Floats:
 
 
 def unit_scores(values: ArrayLike) -> Floats:
-    """score_array for what must lie in [0, 1]."""
+    """score_array for what must lie in [0, 1], but for what rounding adds to a sum of parts."""
     scores = score_array(values)
     read = scores[~np.isnan(scores)]
-    if read.size and (read.min() < 0 or read.max() > 1):
+    if read.size and (read.min() < -ROUNDING or read.max() > 1 + ROUNDING):
         raise ValueError(f"scores lie in [0, 1]; found {read.min():g} to {read.max():g}. Rescale them first.")
-    return scores
+    return np.clip(scores, 0.0, 1.0)
+
+
+def check_share(value: float, name: str, example: float) -> None:
+    """Refuse what is not a chance between 0 and 1, both left out."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must lie between 0 and 1, such as {example}; found {value:g}.")
+
+
+def _is_missing(value: object) -> bool:
+    """None, NaN, or pandas' NA, which is not equal to anything either."""
+    return value is None or value is NA or value != value
 
 
 def _gaps(a: ArrayLike, b: ArrayLike) -> Floats:

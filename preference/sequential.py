@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
-from preference.rates import unit_scores
+from preference.rates import check_share, unit_scores
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +32,7 @@ def confidence_sequence(scores: ArrayLike, *, alpha: float = 0.05) -> tuple[Floa
     arXiv:2010.09686): a mean m is left out once a bettor on more (or on less) than m, who cannot gain in
     expectation where m is true, has multiplied the stake by 2 / alpha.
     """
+    check_share(alpha, "alpha", 0.05)
     values = unit_scores(scores)
     read = ~np.isnan(values)
     seen = values[read]
@@ -47,6 +48,7 @@ def prompts_until_above(scores: ArrayLike, mean: float, *, alpha: float = 0.05) 
     The rule of confidence_sequence's lower bound at one-sided level alpha, in one pass. It may be asked after
     every prompt; once it answers, it keeps its answer.
     """
+    check_share(alpha, "alpha", 0.05)
     values = unit_scores(scores)
     if not 0 < mean < 1:
         raise ValueError(f"a mean between 0 and 1 is wanted; found {mean:g}.")

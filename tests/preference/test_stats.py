@@ -6,6 +6,7 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,6 +36,7 @@ VALUES = np.array([0.0, 0.5, 1.0])
         ("A", "tie", 0.5),
         ("unread", "B", None),
         ("A", None, None),
+        (math.nan, "A", None),  # a missing cell of a table
     ],
 )
 def test_a_prompt_is_won_only_in_both_orders(first, second, score):
@@ -106,6 +108,39 @@ def test_swapping_the_models_mirrors_the_interval(scores):
 def test_the_order_of_prompts_does_not_matter():
     scores = np.random.default_rng(1).choice([0, 0.5, 1], 60)
     assert win_rate(scores).low == pytest.approx(win_rate(np.sort(scores)).low)
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        (1, None, 0),
+        np.array([1, None, 0], dtype=object),
+        pd.Series([1, None, 0]),
+        pd.Series([1, None, 0], dtype="Int64"),
+        [True, pd.NA, False],
+    ],
+    ids=["tuple", "objects", "floats", "nullable", "NA"],
+)
+def test_scores_come_as_any_kind_of_list(scores):
+    rate = win_rate(scores)
+    assert (rate.rate, rate.n, rate.n_unread) == (0.5, 2, 1)
+
+
+def test_what_rounding_adds_is_no_fault():
+    assert win_rate([1 + 1e-12, -1e-12]).rate == 0.5
+
+
+def test_a_text_is_no_score():
+    with pytest.raises(ValueError, match="found the text '1'"):
+        win_rate(["1"])
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 95])
+def test_a_confidence_is_a_share(confidence):
+    with pytest.raises(ValueError, match=r"such as 0\.95"):
+        win_rate([1, 0], confidence=confidence)
+    with pytest.raises(ValueError, match=r"such as 0\.95"):
+        wilson_interval(1, 2, confidence)
 
 
 def test_scores_outside_0_to_1_are_refused():

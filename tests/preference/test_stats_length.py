@@ -104,5 +104,25 @@ def test_a_missing_length_makes_a_prompt_unread():
 
 
 def test_unequal_sides_are_refused():
-    with pytest.raises(ValueError, match=r"same prompts are wanted everywhere; found \[2, 2, 1\]"):
+    with pytest.raises(ValueError, match=r"same prompts are wanted everywhere; found \[2, 2, 2, 1\]"):
         length_controlled_win_rate([1, 0], [3, 4], [1, 2], difficulty=[1])
+
+
+def test_all_ties_leave_room_on_both_sides():
+    rate = length_controlled_win_rate(np.full(40, 0.5), np.arange(40), np.full(40, 20))
+    assert rate.rate == pytest.approx(0.5)
+    assert rate.low < 0.42
+    assert rate.high > 0.58
+    assert rate.warning == "nearly all scores are the same"
+
+
+def test_where_length_tells_all_nothing_is_known_at_equal_length():
+    """Every longer answer won, every shorter one lost: equal length may lie on either side of the step."""
+    rate = length_controlled_win_rate([1] * 20 + [0] * 20, [90] * 20 + [10] * 20, [50] * 40)
+    assert (rate.low, rate.high) == pytest.approx((0.109, 0.891), abs=1e-3)
+    assert rate.warning == "length tells every win from every loss"
+
+
+def test_one_length_is_not_stretched_over_all_prompts():
+    with pytest.raises(ValueError, match=r"same prompts are wanted everywhere; found \[2, 1, 2, 2\]"):
+        length_controlled_win_rate([1, 0], [3], [1, 2])

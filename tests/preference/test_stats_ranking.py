@@ -84,16 +84,32 @@ def test_no_comparison_gives_nothing():
 
 
 @pytest.mark.parametrize(
-    ("row", "message"), [(("a", "b", "A"), r"found \['A'\]"), (("a", "a", "tie"), "'a' is compared with itself")]
+    ("row", "message"),
+    [
+        (("a", "b", "A"), r"found \['A'\]"),
+        (("a", "a", "tie"), "'a' is compared with itself"),
+        ((None, "b", "left"), "names only one of its two"),
+    ],
 )
 def test_rows_that_say_nothing_are_refused(row, message):
     with pytest.raises(ValueError, match=message):
         bradley_terry(pd.DataFrame([row], columns=["left", "right", "outcome"]))
 
 
+def test_a_table_without_its_columns_is_refused():
+    with pytest.raises(ValueError, match=r"\['outcome'\] are not there"):
+        bradley_terry(pd.DataFrame({"left": ["a"], "right": ["b"]}))
+
+
 @pytest.mark.parametrize(("rate", "n"), [(0.55, 617), (0.6, 153), (0.65, 67), (0.7, 37), (0.3, 37), (1.0, 5)])
 def test_required_prompts_literal(rate, n):
     assert required_prompts(rate) == n
+
+
+@pytest.mark.parametrize("wrong", [{"power": 1}, {"power": 0}, {"alpha": 0}, {"alpha": 5}])
+def test_power_and_level_are_shares(wrong):
+    with pytest.raises(ValueError, match="must lie between 0 and 1, such as"):
+        required_prompts(0.6, **wrong)
 
 
 def test_no_number_of_prompts_shows_a_tie():

@@ -94,3 +94,9 @@ def test_nothing_judged_gives_nothing():
 def test_an_impossible_mean_is_refused():
     with pytest.raises(ValueError, match="between 0 and 1 is wanted; found 1"):
         prompts_until_above([1.0], 1.0)
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 5, math.nan])
+def test_a_level_is_a_share(alpha):
+    with pytest.raises(ValueError, match=r"such as 0\.05"):
+        confidence_sequence([1.0, 0.0], alpha=alpha)
