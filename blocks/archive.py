@@ -70,6 +70,8 @@ def _checked(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or "\\" in member.name or "\0" in member.name:
             raise Refused(f"the archive holds a path that leaves its folder: {member.name!r}.")
+        if not member.name.isprintable():  # half a character, a line break
+            raise Refused(f"the archive holds a name that cannot be shown: {member.name!r}.")
         if not (member.isfile() or member.isdir()):
             raise Refused(f"the archive holds something else than files and folders: {member.name!r}.")
         total += member.size
@@ -79,6 +81,9 @@ def _checked(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
             members.append(member)
     if not members:
         raise Refused("the archive holds no files.")
+    files = {PurePosixPath(member.name) for member in members}
+    if both := sorted(str(folder) for path in files for folder in path.parents if folder in files):
+        raise Refused(f"the archive holds {both[0]!r} as a file and as a folder.")
     return members
 
 

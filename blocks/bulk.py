@@ -47,6 +47,7 @@ class ChatRequest:
     model: str
     messages: Sequence[Mapping[str, Any]]
     params: Mapping[str, Any] = field(default_factory=dict)
+    adapted: str = ""  # how it was changed for an endpoint that does not take all of it (blocks/dialect.py)
 
     def body(self, address: str) -> dict[str, Any]:
         return {"model": address, "messages": list(self.messages), **self.params}

@@ -10,6 +10,7 @@ from blocks.evaluator_tree import EvaluatorError, files_of, is_inside, parse_pyt
 
 _LIBRARIES = {"eval_protocol": "eval-protocol", "reward_kit": "reward-kit"}  # module: its distribution
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_DEEPEST = 5
 _COMMENT = re.compile(r"(^|\s)#.*$")
 
 
@@ -36,7 +37,11 @@ def _lines_of(root: Path, file: str, depth: int = 0) -> list[str]:
     lines: list[str] = []
     for line in (root / file).read_text(encoding="utf-8-sig").splitlines():
         included = re.match(r"\s*(?:-r|--requirement)[\s=]*(\S+)", line)
-        if included and depth < 5:
+        if included and depth == _DEEPEST:
+            raise EvaluatorError(
+                f"its requirements name one file from another {depth} deep, {file} last: end the circle"
+            )
+        if included:
             lines += _lines_of(root, str(PurePosixPath(file).parent / included[1]), depth + 1)
         else:
             lines.append(line)

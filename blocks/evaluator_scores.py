@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blocks.sandbox import Ended, Limits
+from preference.rates import ROUNDING
 
 _MAX_TEXT, _MAX_METRICS = 4000, 64
 
@@ -54,7 +55,7 @@ def row_score(outcome: Any) -> RowScore:
         return RowScore(None, error=f"the evaluator returned {type(score).__name__} as a score")
     if not math.isfinite(score):
         return RowScore(None, error=f"the evaluator returned {score} as a score")
-    if not 0 <= score <= 1:
+    if not -ROUNDING <= score <= 1 + ROUNDING:
         return RowScore(None, error=f"the score {score:g} is not between 0 and 1")
     reason = outcome.get("reason")
     metrics = outcome.get("metrics")
@@ -63,7 +64,7 @@ def row_score(outcome: Any) -> RowScore:
         for name, value in (list(metrics.items())[:_MAX_METRICS] if isinstance(metrics, dict) else ())
         if isinstance(value, float) and math.isfinite(value)
     }
-    return RowScore(score, reason=None if reason is None else _text(reason), metrics=kept)
+    return RowScore(min(max(score, 0.0), 1.0), reason=None if reason is None else _text(reason), metrics=kept)
 
 
 def _text(value: Any) -> str:

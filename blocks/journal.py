@@ -21,7 +21,7 @@ create table if not exists answers (
   key text primary key, model text not null, messages text not null, parameters text not null,
   sample integer not null, text text not null, finish_reason text, prompt_tokens integer not null,
   completion_tokens integer not null, at text not null default (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
-  usd real, thinking_open integer not null default 0);
+  usd real, thinking_open integer not null default 0, adapted text not null default '');
 create table if not exists calls (
   id integer primary key, key text not null,
   state text not null check (state in ('begun', 'answered', 'failed')), reason text not null default '',
@@ -29,7 +29,11 @@ create table if not exists calls (
 create index if not exists calls_by_key on calls (key);
 """
 _ADDED = {  # to tables of journals that were begun before
-    "answers": {"usd": "real", "thinking_open": "integer not null default 0"},
+    "answers": {
+        "usd": "real",
+        "thinking_open": "integer not null default 0",
+        "adapted": "text not null default ''",
+    },
     "calls": {"reason": "text not null default ''", "batch": "text not null default ''"},
 }
 
@@ -47,6 +51,7 @@ class Answer(BaseModel):
     completion_tokens: int
     usd: float | None = None  # what the platform bills for it by the token; None: by the hour, or not known
     thinking_open: bool = False  # it began to think and did not end it
+    adapted: str = ""  # how it was asked, where the endpoint does not take all of the parameters
 
 
 def answer_key(model: str, messages: list[dict[str, Any]], parameters: dict[str, Any], sample: int = 0) -> str:
@@ -83,7 +88,7 @@ class Journal:
     def find(self, key: str) -> Answer | None:
         with self._lock:
             row = self._db.execute(
-                "select text, finish_reason, prompt_tokens, completion_tokens, usd, thinking_open "
+                "select text, finish_reason, prompt_tokens, completion_tokens, usd, thinking_open, adapted "
                 "from answers where key = ?",
                 (key,),
             ).fetchone()
@@ -96,6 +101,7 @@ class Journal:
             completion_tokens=row[3],
             usd=row[4],
             thinking_open=bool(row[5]),
+            adapted=row[6],
         )
 
     def begin(self, key: str) -> int:
@@ -134,8 +140,8 @@ class Journal:
             self._db.execute("begin immediate")
             self._db.execute(
                 "insert or ignore into answers (key, model, messages, parameters, sample, text, "
-                "finish_reason, prompt_tokens, completion_tokens, usd, thinking_open) "
-                "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "finish_reason, prompt_tokens, completion_tokens, usd, thinking_open, adapted) "
+                "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     key,
                     model,
@@ -148,6 +154,7 @@ class Journal:
                     answer.completion_tokens,
                     answer.usd,
                     answer.thinking_open,
+                    answer.adapted,
                 ),
             )
             self._db.execute("update calls set state = 'answered' where id = ?", (call,))

@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from blocks.bulk import BulkChat, ChatRequest, ChatResult, as_they_come
 from blocks.connection import Connection
+from blocks.dialect import shared_dialect
 from blocks.limits import shared_limit
 
 UNKNOWN_USD = -1.0  # forms have no field that may be empty and holds a number
@@ -88,6 +89,7 @@ class JudgeEndpoint(Block):
     ) -> AsyncGenerator[ChatResult]:
         """The results as they come, as FireworksClient.chat_many gives them; NotAllowed is raised.
 
+        What the endpoint refuses to take (a schema, a temperature) is left out, and the result's request says so.
         concurrency: requests in flight, by default and at most as many as the block says.
         """
         concurrency = min(concurrency or self.concurrency, self.concurrency)
@@ -100,8 +102,17 @@ class JudgeEndpoint(Block):
             url=f"{self.base_url}/chat/completions",
             read_timeout_s=self.read_timeout_s,
         )
+        dialect = shared_dialect(self.base_url, self.model)
+
+        async def ask(request: ChatRequest) -> ChatResult:
+            while True:
+                sent = dialect.put(request)
+                result = await bulk.ask(sent)
+                if not dialect.learn(result.error, sent):
+                    return result
+
         try:
-            async with bulk, aclosing(as_they_come(requests, bulk.ask, concurrency)) as results:
+            async with bulk, aclosing(as_they_come(requests, ask, concurrency)) as results:
                 async for result in results:
                     yield result
         finally:

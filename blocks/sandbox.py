@@ -204,7 +204,7 @@ def _parse(line: bytes) -> dict[str, Any]:
     """A line as an object; what is not one is a message that says nothing."""
     try:
         message = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return message if isinstance(message, dict) else {}
 

@@ -112,10 +112,10 @@ class Worker:
 
     def _parsed(self) -> list[Json]:
         try:
-            outcomes = _loads(self.received)["outcomes"]
-        except (ValueError, KeyError, TypeError):
-            outcomes = None
-        if not isinstance(outcomes, list) or len(outcomes) != len(self.indices):
+            outcomes = [_flat(outcome) for outcome in _loads(self.received)["outcomes"]]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError):
+            outcomes = []  # a row's code may have written anything here
+        if len(outcomes) != len(self.indices):
             return self._failed("sent back what cannot be read")
         return outcomes
 
@@ -155,6 +155,15 @@ def send(descriptor: int, message: Json) -> None:
     data = _dumps(message).encode() + b"\n"
     while data:
         data = data[_write(descriptor, data) :]
+
+
+def _flat(outcome: Json) -> Json:
+    """The outcome without what is nested deeper than metrics are: that could not be sent on, or not be read."""
+    flat = {name: value for name, value in outcome.items() if not isinstance(value, (dict, list))}
+    metrics = outcome.get("metrics")
+    if isinstance(metrics, dict):
+        flat["metrics"] = {name: value for name, value in metrics.items() if isinstance(value, float)}
+    return flat
 
 
 def _ending(status: int) -> str:

@@ -9,11 +9,12 @@ from prefect.input import RunInput
 from pydantic import Field
 
 from blocks.workspace import Workspace
-from flows.gates import gate
+from flows.gates import RunRejected, gate
 from preference.approval import beyond_plan, line_price
 from preference.comparison import Comparison, Contestant, beats_champion
 from preference.comparison_page import comparison_markdown, headline_text
 from preference.cost import usd_text
+from preference.evaluator_plan import EvaluatorSummary
 from preference.judge_plan import PAIR_JUDGING
 from preference.ledger import Entry, Kind
 from preference.pair_plan import STRONG_ANSWERS, WEAK_ANSWERS
@@ -168,8 +169,32 @@ class EvaluatorAnswer(JudgeAnswer):
     )
 
 
+class SandboxAnswer(JudgeAnswer):
+    """Run an evaluator's code without a sandbox, or not."""
+
+    decision: JudgeDecision = Field(
+        title="Decision",
+        description="Continue runs it unsandboxed, with all that this user may do: only for code that you trust. "
+        "Stop ends the run before anything is planned.",
+        json_schema_extra={"position": 0},
+    )
+
+
 class JudgeNotTrusted(Exception):
     """A judge or an evaluator is below the line, and a human said stop; the message has the reasons."""
+
+
+def accept_unsandboxed(workspace: Workspace, code: EvaluatorSummary, why_not: str, *, timeout_days: float) -> None:
+    """A human accepts that the evaluator runs without a sandbox, never a policy. Raises RunRejected."""
+    page = (
+        f"# There is no sandbox here for {code.name}\n\n{why_not[0].upper()}{why_not[1:]}\n\n"
+        f"- `{code.entry_point}`, {code.size}, sha256 `{code.sha256}`\n"
+        f"- Requirements: {', '.join(code.requirements) or 'none'}\n\n"
+        "*Continue* runs it unsandboxed: it can then read and change what this user can, and use the network.\n"
+    )
+    answer = gate(workspace, SandboxAnswer, "sandbox", page, timeout_days=timeout_days)
+    if answer.decision is not JudgeDecision.CONTINUE:
+        raise RunRejected(f"{code.name} may not run without a sandbox, and there is none here: nothing was started.")
 
 
 def require_sound(workspace: Workspace, name: str, faults: list[str], plan: Plan) -> None:

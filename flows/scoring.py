@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, overload
 
-from blocks.evaluators import EvaluatorSource
-from flows.decisions import require_sound, require_trust
+from blocks.evaluators import EvaluatorSource, why_not_sandboxed
+from flows.decisions import accept_unsandboxed, require_sound, require_trust
 from flows.sessions import Session
+from preference.evaluator_plan import EvaluatorSummary
 from preference.judge_plan import JUDGING, QUALIFICATION, JudgePlan
 from preference.pair_plan import PairJudging
-from preference.plan import EvaluatorSummary, Plan
+from preference.plan import Plan
 from tasks.comparing import EvaluatorCode, Scorer, TrustedJudge
 from tasks.evaluation import fetch_evaluator, prepare_evaluator, summarize, try_evaluator
 from tasks.judge_model import Judge, find_judge, judge_serving
@@ -43,7 +44,11 @@ def find_scoring(run: Session, train: Path) -> Scoring:
     request, workspace, platform = run.request, run.workspace, run.platform
     if request.evaluator:
         source = fetch_evaluator(platform, workspace, request.evaluator)
-        return CodeScoring(source, summarize(source, unsandboxed=request.unsandboxed_evaluator), train)
+        summary = summarize(source, unsandboxed=request.unsandboxed_evaluator)
+        if not summary.unsandboxed and (why_not := why_not_sandboxed()) is not None:
+            accept_unsandboxed(workspace, summary, why_not, timeout_days=request.gate_timeout_days)
+            summary = summary.model_copy(update={"unsandboxed": True})
+        return CodeScoring(source, summary, train)
     judge = find_judge(platform, request.judge)
     labels = gather_labels(platform, workspace, request, train)
     return JudgeScoring(judge, labels, summarize_judge(judge, labels, request.rubric, train))
@@ -72,7 +77,8 @@ def ready_scorer(run: Session, plan: Plan, scoring: Scoring, *, before_pairs: bo
     before_pairs: None for a judge whose only labels are those of pairs that are yet to be made.
     """
     if isinstance(scoring, CodeScoring):
-        environment, unsandboxed = prepare_evaluator(run.workspace, scoring.source), run.request.unsandboxed_evaluator
+        unsandboxed = scoring.summary.unsandboxed
+        environment = prepare_evaluator(run.workspace, scoring.source, unsandboxed=unsandboxed)
         faults = try_evaluator(run.workspace, scoring.source, environment, scoring.train, unsandboxed=unsandboxed)
         require_sound(run.workspace, scoring.source.name, faults, plan)
         return EvaluatorCode(scoring.source, environment)

@@ -57,10 +57,13 @@ _TEMPLATE_TOKEN = re.compile(
     r"<(?=[|｜])|(?<=[|｜])>|\[(?=/?(?:INST|SYS|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])|<(?=<\/?SYS>>)"
     r"|<(?=/?(?:s|bos|eos|pad|unk|think|tool_call|tool_response|start_of_turn|end_of_turn|start_header_id"
     r"|end_header_id|start_of_role|end_of_role|end_of_text|begin_of_text|eot|eom)(?:_id)?>)"
-    r"|<(?=<<)",
+    r"|[<＜﹤](?=[<＜﹤]{2})",
     re.IGNORECASE,
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # all but tab and line feed; servers refuse some of them
+# what no reader sees and a model reads: text in tag characters, text that runs the other way
+_HIDDEN = re.compile("[\U000e0000-\U000e007f\u202a-\u202e\u2066-\u2069]")
+_REPLY_FENCE = re.compile(r"\s*```(?:json)?\s*\n(?P<inside>.*)\n\s*```\s*", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,10 @@ def shuffled_criteria(rubric: str, *, seed: str) -> str:
 def as_data(text: str, code: str) -> str:
     """Text as it may stand in a question: template tokens broken up by a space, long text cut in the middle.
 
-    Control characters become spaces, and half a surrogate a question mark.
+    Control characters become spaces, hidden ones a mark, and half a surrogate a question mark.
     """
-    clean = _CONTROL.sub(" ", text.replace("\r\n", "\n")).encode(errors="replace").decode()
+    seen = _HIDDEN.sub("\ufffd", _CONTROL.sub(" ", text.replace("\r\n", "\n")))
+    clean = seen.encode(errors="replace").decode()
     broken = _TEMPLATE_TOKEN.sub(lambda found: " >" if found[0] == ">" else f"{found[0]} ", clean)
     left_out = len(broken) - MAX_CHARACTERS
     if left_out <= 0:
@@ -140,10 +144,12 @@ def is_cut(text: str) -> bool:
 def read_reply(text: str) -> Reply:
     """The verdict of a reply that is one JSON object with a reason and a winner, and nothing else; else unread.
 
-    Nothing is searched for in the text: what a judge quotes of an answer must not become its verdict.
+    A code fence around the whole of it does not count. Nothing is searched for in the text: what a judge quotes of an
+    answer must not become its verdict.
     """
+    fenced = _REPLY_FENCE.fullmatch(text)
     try:
-        found = json.loads(text, object_pairs_hook=_without_doubles)
+        found = json.loads(fenced["inside"] if fenced else text, object_pairs_hook=_without_doubles)
     except (ValueError, RecursionError):
         return Reply("unread", f"not one JSON object: {_short(text)}")
     if not isinstance(found, dict) or set(found) != {"reason", "winner"} or not isinstance(found["reason"], str):

@@ -20,6 +20,7 @@ from preference.cost import (
     usd_text,
 )
 from preference.estimates import EstimateError, errors_text
+from preference.evaluator_plan import EvaluatorSummary, evaluator_text
 from preference.halving import halving_text, priced_jobs, rung_jobs, rungs_for
 from preference.judge_plan import JudgePlan, judge_lines, judge_text, judge_warnings, pair_judging_lines
 from preference.ledger import Ledger, Spent
@@ -36,13 +37,9 @@ EVALUATOR = "Evaluator"
 FIRST_HOUR = "Winner's deployment, first hour"
 
 
-class EvaluatorSummary(BaseModel):
-    name: str
-    entry_point: str
-    sha256: str
-    n_bytes: int
-    requirements: list[str]
-    sandbox: str  # how it will be confined, in a few words
+def is_unsandboxed(plan: Plan) -> bool:
+    """Whether a person accepted that the plan's evaluator runs without a sandbox."""
+    return plan.evaluator is not None and plan.evaluator.unsandboxed
 
 
 class PlanRefused(ValueError):
@@ -446,7 +443,7 @@ def _scoring_text(plan: Plan) -> list[str]:
     code = plan.evaluator
     if code is None:
         return []
-    return [f"- Evaluator `{code.name}`, {code.entry_point}, sha256 `{code.sha256[:12]}`, {code.sandbox}"]
+    return evaluator_text(code)
 
 
 def _budget_text(plan: Plan) -> str:

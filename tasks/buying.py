@@ -76,7 +76,7 @@ async def buy(
                 on_answer(each, None)
                 continue
             answer = answer_of(result.completion)
-            answer = answer.model_copy(update={"usd": price_usd(each, answer)})
+            answer = answer.model_copy(update={"usd": price_usd(each, answer), "adapted": result.request.adapted})
             journal.finish(call, each.key, each.model, each.messages, dict(each.parameters), answer)
             on_answer(each, answer)
 

@@ -14,7 +14,7 @@ from blocks.workspace import Workspace
 from preference import splits
 from preference.bases import CHAMPION
 from preference.comparison import Answers, Comparison, Contestant, JudgedBy, ScoredAnswer, compare_halves
-from preference.plan import SAMPLING, Plan
+from preference.plan import SAMPLING, Plan, is_unsandboxed
 from preference.splits import HeldOutPrompt, read_prompts
 from preference.targets import with_target
 from tasks.evaluation import answer_prompts, is_answered, score_answers, write_scored
@@ -139,7 +139,7 @@ class Measure:
             unmapped(code.source),
             unmapped(code.environment),
             part=part,
-            unsandboxed=self.plan.request.unsandboxed_evaluator,
+            unsandboxed=is_unsandboxed(self.plan),
         ).result()
         return {c.name: found for c, found in zip(contestants, scored, strict=True)}
 

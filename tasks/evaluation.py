@@ -22,8 +22,9 @@ from blocks.fireworks import FireworksPlatform
 from blocks.journal import Answer, Journal, answer_key
 from blocks.workspace import Workspace, prefworks_home
 from preference.comparison import Contestant, ScoredAnswer
+from preference.evaluator_plan import EvaluatorSummary
 from preference.fingerprints import prompt_id
-from preference.plan import EVALUATOR, EvaluatorSummary
+from preference.plan import EVALUATOR
 from preference.session import resource
 from preference.settings import Sampling
 from preference.splits import HeldOutPrompt
@@ -87,8 +88,9 @@ def summarize(source: EvaluatorSource, *, unsandboxed: bool) -> EvaluatorSummary
         entry_point=source.entry_point,
         sha256=source.sha256,
         n_bytes=source.n_bytes,
+        n_files=source.n_files,
         requirements=list(source.requirements),
-        sandbox="run WITHOUT a sandbox, as you asked" if unsandboxed else "run in a sandbox without network",
+        unsandboxed=unsandboxed,
     )
 
 
@@ -240,9 +242,9 @@ def _sample_rows(train: Path) -> Iterator[dict[str, Any]]:
 
 
 @task(cache_policy=NO_CACHE)
-def prepare_evaluator(workspace: Workspace, source: EvaluatorSource) -> Path | None:
+def prepare_evaluator(workspace: Workspace, source: EvaluatorSource, *, unsandboxed: bool) -> Path | None:
     """The evaluator's own environment, made once for its requirements; None where it has none."""
     if not source.requirements:
         return None
     say(workspace, "evaluate", f"installing the evaluator's requirements: {', '.join(source.requirements)}")
-    return evaluators.prepare(source, prefworks_home() / "evaluators")
+    return evaluators.prepare(source, prefworks_home() / "evaluators", unsandboxed=unsandboxed)

@@ -141,15 +141,19 @@ def qualify_judge(
             tries.append(qualification(judge.summary, labels, text, pairs, answers, written=not rubric))
             if tries[-1].qualified:
                 break
-    used = max(range(len(tries)), key=lambda n: (tries[n].qualified, tries[n].agreement.low or 0.0, -n))
-    workspace.write(QUALIFIED, Tries(tries=tries, used=used))
-    best = tries[used]
+    workspace.write(QUALIFIED, kept := Tries(tries=tries, used=best_try(tries)))
+    best = kept.best
     create_markdown_artifact(
         qualification_markdown(best), key="judge", description=f"Session {workspace.session}: the judge and its rubric"
     )
     told = "is qualified" if best.qualified else "is NOT qualified: " + "; ".join(best.reasons)
     say(workspace, "judge", f"{best.judge} {told}")
     return best
+
+
+def best_try(tries: Sequence[Qualification]) -> int:
+    """The number of the try that is used: a qualified one, else the one that surely agrees most; the earliest."""
+    return max(range(len(tries)), key=lambda n: (tries[n].qualified, tries[n].agreement.low or 0.0, -n))
 
 
 def _write_rubric(workspace: Workspace, ask: Ask, labels: Labels, attempt: int) -> str:
@@ -193,9 +197,16 @@ def qualification(
         rubric=rubric,
         n_tries=RUBRIC_TRIES if written else 1,
     )
+    notes = [*found.notes, *adapted_notes(answers)]
     if not rubric:
         return found.model_copy(update={"reasons": ["it wrote no rubric that points to any of the pairs"]})
-    return found
+    return found.model_copy(update={"notes": notes})
+
+
+def adapted_notes(answers: Sequence[Answer | str]) -> list[str]:
+    """How the judge was asked, where its endpoint does not take all that it should be asked with."""
+    told = dict.fromkeys(a.adapted for a in answers if isinstance(a, Answer) and a.adapted)
+    return [f"Its endpoint does not take all that a judge is asked with. It was asked {text}." for text in told]
 
 
 @task(task_run_name="judge-{contestant.name}", cache_policy=NO_CACHE)  # what is journaled is not asked again
@@ -296,4 +307,10 @@ def as_opponent(answers: Sequence[ScoredAnswer]) -> list[ScoredAnswer]:
 
 
 def _reply(answer: Answer | str) -> Reply:
-    return read_reply(answer.text) if isinstance(answer, Answer) else Reply("unread", answer)
+    if not isinstance(answer, Answer):
+        return Reply("unread", answer)
+    reply = read_reply(answer.text)
+    if reply.verdict == "unread" and (answer.finish_reason == "length" or answer.thinking_open):
+        cut = f"cut short after {answer.completion_tokens} tokens: give the judge more tokens per verdict"
+        return Reply("unread", f"{cut} ({reply.reason})")
+    return reply

@@ -24,7 +24,7 @@ from preference.labelled import RUBRIC_PAIRS, LabelledPair
 from preference.pair_judging import JudgedPairs, PairVerdict
 from preference.pairs import FirstPass, first_pass, first_pass_judged
 from preference.pairwise import RESPONSE_FORMAT, questions, read_reply
-from preference.plan import Plan
+from preference.plan import Plan, is_unsandboxed
 from preference.rates import Verdict
 from preference.rubric import RUBRIC_FORMAT, read_rubric, writing_messages
 from preference.splits import HeldOutPrompt
@@ -68,7 +68,7 @@ def score_first_pass(
             source,
             environment,
             part="pairs",
-            unsandboxed=plan.request.unsandboxed_evaluator,
+            unsandboxed=is_unsandboxed(plan),
         )
         scores[role] = [answer.score for answer in scored]
     return first_pass(len(pairs), drops, plan.pairs.judged_by, scores[STRONG], scores[WEAK])

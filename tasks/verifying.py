@@ -54,7 +54,8 @@ def verify(workspace: Workspace) -> list[str]:
 def _check(workspace: Workspace, record: SessionRecord, report: str) -> list[str]:
     kept, of_pairs = workspace.read("comparison.json", Comparison), pair_differences(workspace)
     if kept is None:
-        return of_pairs + _report_differences(workspace, report, None)
+        found = of_pairs + qualification_differences(workspace)
+        return found + _report_differences(workspace, report, None)
     found, again = _compare_again(workspace, record, kept)
     found += of_pairs + differences("comparison.json", kept.model_dump(mode="json"), again.model_dump(mode="json"))
     return found + _report_differences(workspace, report, again)

@@ -21,6 +21,7 @@ from tasks.judging import (
     Tries,
     answer_questions,
     as_opponent,
+    best_try,
     label_questions,
     qualification,
     tried_on,
@@ -50,6 +51,8 @@ def qualification_differences(workspace: Workspace) -> list[str]:
             again = qualification(plan.judge.judge, labels, kept.rubric, pairs, answers, written=written)
             if again != kept:
                 found.append(f"{QUALIFIED}: try {number} is not what the verdicts in {JOURNAL} come to")
+    if tries.used != best_try(tries.tries):
+        found.append(f"{QUALIFIED}: try {tries.used + 1} is not the best one")
     return found
 
 

@@ -1,7 +1,8 @@
 """Judges behind a loopback OpenAI-compatible endpoint, each known by its model's name.
 
 perfect: the better answer, as `better` says. first: always A. longer: the longer answer. coin: by a hash of what it
-saw. hang: never answers. garbage: text around a verdict. refuse: 400. half: perfect, and garbage for every other pair.
+saw. json-mode, words, thinker: perfect, and they take no schema, no format, no temperature. hang: never answers.
+garbage: text around a verdict. refuse: 400. half: perfect, and garbage for every other pair.
 A rubric is written by all of them but hang, garbage and refuse, in the words of `criteria`.
 """
 
@@ -73,13 +74,29 @@ class ScriptedJudges:
         model, text = body["model"], body["messages"][-1]["content"]
         if model == "refuse":
             return 400, {"error": {"message": "response_format is not supported", "type": "invalid_request_error"}}
+        if refusal := self.refusal(model, body):
+            return 400, {"error": {"message": refusal, "type": "invalid_request_error"}}
         if model == "locked":
             return 401, {"error": {"message": "no such key"}}
         if model == "garbage":
             return 200, completion("Well, I think that [[A]] is better.")
-        if body["response_format"]["json_schema"]["name"] == "rubric":
+        if body.get("response_format", {}).get("json_schema", {}).get("name") == "rubric":
             return 200, completion(json.dumps({"criteria": self.criteria(text)}))
         return 200, completion(json.dumps({"reason": f"{model} says so", "winner": self.winner(model, text)}))
+
+    @staticmethod
+    def refusal(model: str, body: dict) -> str | None:
+        """In the words of servers that are in use."""
+        kind = body.get("response_format", {}).get("type")
+        if model == "json-mode" and kind == "json_schema":
+            return "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model."
+        if model == "words" and kind:
+            return f"This response_format type is unavailable now: {kind}"
+        if model == "thinker" and "max_tokens" in body:
+            return "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
+        if model == "thinker" and "temperature" in body:
+            return "Unsupported value: 'temperature' does not support 0 with this model."
+        return None
 
     def winner(self, model: str, text: str) -> str:
         told = {found["name"]: found["text"] for found in FENCED.finditer(text)}

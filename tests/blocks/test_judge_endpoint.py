@@ -64,6 +64,36 @@ def test_a_refusal_is_a_result_and_a_wrong_key_ends_it_all(judges):
         ask(JudgeEndpoint(base_url=judges.url, model="locked"))
 
 
+@pytest.mark.parametrize(
+    ("model", "told", "sent"),
+    [
+        ("perfect", "", {"max_tokens": 1024, "temperature": 0, "response_format": RESPONSE_FORMAT}),
+        (
+            "json-mode",
+            "without a schema",
+            {"max_tokens": 1024, "temperature": 0, "response_format": {"type": "json_object"}},
+        ),
+        (
+            "words",
+            "without a schema, without JSON mode, for JSON in words",
+            {"max_tokens": 1024, "temperature": 0},
+        ),
+        (
+            "thinker",
+            "without a temperature",
+            {"max_completion_tokens": 1024, "response_format": RESPONSE_FORMAT},
+        ),
+    ],
+)
+def test_what_an_endpoint_does_not_take_is_left_out_once_and_said(judges, model, told, sent):
+    results = ask(JudgeEndpoint(base_url=judges.url, model=model, concurrency=1), n=3)
+    assert [read_reply(answer_texts(result.completion)[0]).verdict for result in results] == ["A"] * 3
+    assert [result.request.adapted for result in results] == [told] * 3
+    assert {key: judges.bodies[-1].get(key) for key in sent} == sent
+    assert judges.bodies[-3:-1] == [judges.bodies[-1]] * 2  # learned at the first question
+    assert not {"max_tokens", "temperature", "response_format"} & set(judges.bodies[-1]) - set(sent)
+
+
 def test_its_form_has_required_fields_and_no_unions():
     schema = JudgeEndpoint.model_json_schema()
     assert schema["required"] == ["base_url", "model"]

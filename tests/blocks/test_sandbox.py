@@ -460,6 +460,26 @@ def attack(**kwargs):
     assert found.score is None
 
 
+@pytest.mark.parametrize("depth", [700, 100_000])
+def test_what_is_nested_without_end_costs_only_the_row(tmp_path, depth):
+    """Some depths can be read and not be written again, others not even be read."""
+    found = attack(
+        tmp_path,
+        f"""
+import os
+def attack(**kwargs):
+    nested = b"[" * {depth} + b"]" * {depth}
+    for descriptor in range(3, 256):
+        try:
+            os.write(descriptor, b'{{"outcomes": [{{"score": ' + nested + b'}}]}}\\n')
+        except OSError:
+            pass
+    os._exit(0)
+""",
+    )
+    assert found.score is None
+
+
 def test_a_forged_channel_message_has_no_effect(tmp_path):
     """Even the evaluator's own module, which shares a process with the harness while it is loaded, gets no type by."""
     source = tmp_path / "source"
@@ -473,7 +493,7 @@ for descriptor in range(3, 64):
         b'{"rows": [1], "outcomes": [{"score": NaN}]}',
         b'{"rows": [2, -1, 99, "x"], "outcomes": [{"score": 1e999}, {"score": 1.0}, {"score": 1.0}, {}]}',
         b'{"rows": 3, "outcomes": null}',
-        b"[[[[[", b"null", b"\\xff\\xfe",
+        b"[[[[[", b"[" * 60_000, b"null", b"\\xff\\xfe",
     ):
         try:
             os.write(descriptor, line + b"\\n")

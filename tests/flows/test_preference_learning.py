@@ -282,6 +282,20 @@ def test_an_evaluator_that_fails_its_trial_asks_before_anything_is_trained(
     )
 
 
+def test_where_there_is_no_sandbox_a_human_decides_whether_the_code_may_run(
+    local_server, make_request, answering, home, monkeypatch
+):
+    monkeypatch.setattr("flows.scoring.why_not_sandboxed", lambda: "this system cannot isolate a program (so a test).")
+    with answering({"sandbox": {"decision": "continue", "name": "Ada"}, "plan": {"decision": "reject"}}) as gates:
+        state = run(make_request(local_server.url))
+    assert (state.name, state.type) == ("Rejected", "COMPLETED"), state.message
+    assert [gate for gate, _ in gates.pages] == ["sandbox", "plan"]
+    asked, plan = (page for _, page in gates.pages)
+    assert "This system cannot isolate a program (so a test)." in asked
+    assert "`judge.py::evaluate`, 2 files, " in asked
+    assert "run WITHOUT a sandbox, as was accepted" in plan
+
+
 def test_a_platform_that_is_not_running_is_said(make_request, home):
     state = run(make_request("http://127.0.0.1:9"))
     assert state.is_failed()

@@ -7,8 +7,9 @@ import pytest
 from preference.approval import approval_text, beyond_plan, plan_policy, why_it_waits
 from preference.bases import DataSize, named_bases
 from preference.cost import PriceBook, Throughput
+from preference.evaluator_plan import EvaluatorSummary
 from preference.ledger import Entry, Kind, Ledger
-from preference.plan import FIRST_HOUR, SAMPLING, EvaluatorSummary, Plan, draft_plan
+from preference.plan import FIRST_HOUR, SAMPLING, Plan, draft_plan
 from preference.settings import PreferenceRequest
 from preference.wire import Model
 
@@ -45,7 +46,7 @@ def plan(prices: PriceBook | None = None, spent: Ledger | None = None, **fields)
     asked = PreferenceRequest.model_validate(
         {"dataset": "d", "base_model": "m", "evaluator": "e", "sweep": sweep, **fields}
     )
-    judge = EvaluatorSummary(name="e", entry_point="a::f", sha256="0", n_bytes=1, requirements=[], sandbox="confined")
+    judge = EvaluatorSummary(name="e", entry_point="a::f", sha256="0", n_bytes=1, requirements=[], n_files=1)
     session = "1779157376-41e1"
     bases = named_bases([Model(name="m")], [DATA])
     return draft_plan(session, asked, bases, judge, prices or book(), (spent or Ledger()).spent())

@@ -6,8 +6,9 @@ from preference.bases import DataSize, PlannedBase, common_opponent, named_bases
 from preference.comparison import Contestant, ScoredAnswer, compare_halves
 from preference.comparison_page import comparison_markdown, headline_text
 from preference.cost import load_price_book
+from preference.evaluator_plan import EvaluatorSummary
 from preference.ledger import Spent
-from preference.plan import EvaluatorSummary, Plan, PlanRefused, draft_plan, plan_markdown, trial_line
+from preference.plan import Plan, PlanRefused, draft_plan, plan_markdown, trial_line
 from preference.settings import PreferenceRequest
 from preference.wire import BaseModelDetails, Model
 
@@ -47,7 +48,7 @@ def bases(**sizes: DataSize) -> list[PlannedBase]:
 def plan(planned: list[PlannedBase], **fields) -> Plan:
     request = PreferenceRequest.model_validate({"dataset": "d", "evaluator": "e", **fields})
     evaluator = EvaluatorSummary(
-        name="e", entry_point="a.py::f", sha256="ab" * 32, n_bytes=1, requirements=[], sandbox="confined"
+        name="e", entry_point="a.py::f", sha256="ab" * 32, n_bytes=1, n_files=1, requirements=[]
     )
     return draft_plan(SESSION, request, planned, evaluator, load_price_book("fireworks"), Spent())
 

@@ -3,12 +3,12 @@ from pydantic import ValidationError
 
 from preference.bases import DataSize, named_bases
 from preference.cost import PriceBook, load_price_book, total, training_tokens, usd_text
+from preference.evaluator_plan import EvaluatorSummary, evaluator_text
 from preference.ledger import Entry, Kind, Ledger
 from preference.plan import (
     FIRST_HOUR,
     SAMPLING,
     TRAINING,
-    EvaluatorSummary,
     actual_lines,
     draft_plan,
     plan_markdown,
@@ -50,7 +50,12 @@ def size(**fields) -> DataSize:
 
 def evaluator() -> EvaluatorSummary:
     return EvaluatorSummary(
-        name="rubric", entry_point="a.py::f", sha256="ab" * 32, n_bytes=10, requirements=[], sandbox="confined"
+        name="rubric",
+        entry_point="a.py::f",
+        sha256="ab" * 32,
+        n_bytes=10,
+        n_files=1,
+        requirements=["numpy>=2", "scipy"],
     )
 
 
@@ -192,3 +197,16 @@ def test_session_ids_and_resource_names():
 
 def test_methods_are_those_of_the_api():
     assert [m.value for m in Method] == ["DPO", "ORPO"]
+
+
+@pytest.mark.parametrize(
+    ("n_files", "n_bytes", "size"),
+    [(1, 34, "1 file, 34 bytes"), (3, 12_345, "3 files, 12 kB"), (2, 2e7, "2 files, 20 MB")],
+)
+def test_an_evaluator_is_shown_whole_before_it_is_approved(n_files, n_bytes, size):
+    code = evaluator().model_copy(update={"n_files": n_files, "n_bytes": int(n_bytes)})
+    assert evaluator_text(code) == [
+        f"- Evaluator `rubric`, `a.py::f`, {size}, sha256 `abababababab`, run in a sandbox without network",
+        "  - Requirements, installed into an environment of its own: `numpy>=2`, `scipy`",
+    ]
+    assert "WITHOUT a sandbox" in evaluator_text(code.model_copy(update={"unsandboxed": True}))[0]
