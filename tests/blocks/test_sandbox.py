@@ -592,6 +592,7 @@ def test_killing_the_caller_kills_the_evaluator_and_clears_up(open_path):
     caller.send_signal(signal.SIGKILL)
     caller.wait()
     assert gone(marker)
+    deadline = time.monotonic() + 60
     while (left := [*open_path.glob("evaluator-*"), *made.iterdir()]) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left
