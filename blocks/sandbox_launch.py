@@ -21,6 +21,8 @@ from blocks import sandbox_ways as ways
 from blocks.sandbox_watch import Watch
 from blocks.sandbox_ways import Spec
 
+# a signal of its own: who dies has threads that die later, so that the parent's ID does not tell it from being asked
+_ABANDONED = signal.SIGUSR1
 _BOUND = b"\0"  # said on the way to exec, so that an end without a word is no start
 
 
@@ -31,12 +33,13 @@ def main() -> None:
         os.set_inheritable(spec["errors"], False)
         _go(spec, ways.within_bubblewrap)
     watch = Watch(spec["scratch"], spec["limits"])
-    signal.signal(signal.SIGTERM, lambda *_: _give_up(watch, spec))
+    signal.signal(signal.SIGTERM, lambda *_: _give_up(watch))
+    signal.signal(_ABANDONED, lambda *_: _give_up(watch, spec["ours"]))
     if sys.platform == "linux":
-        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGTERM)
+        linux.prctl(linux.PR_SET_PDEATHSIG, _ABANDONED)
         linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)  # what the program leaves behind becomes ours to kill
     if os.getppid() != spec["parent"]:
-        return
+        _give_up(watch, spec["ours"])
     why: list[str] = []
     for way in _ways(spec):
         child, refused = _start(spec, way)
@@ -48,11 +51,11 @@ def main() -> None:
     _tell(spec, {"refused": "; ".join(why)})
 
 
-def _give_up(watch: Watch, spec: Spec) -> None:
-    """Asked to end, or left alone: then nobody else removes what was made for the program."""
+def _give_up(watch: Watch, ours: str | None = None) -> None:
+    """Asked to end, or left alone: then nobody else removes what was made for the program, and ours is given."""
     watch.kill_all()
-    if os.getppid() != spec["parent"] and spec["ours"]:
-        shutil.rmtree(spec["ours"], ignore_errors=True)
+    if ours:
+        shutil.rmtree(ours, ignore_errors=True)
     os._exit(143)
 
 
@@ -73,7 +76,8 @@ def _start(spec: Spec, way: Callable[[Spec], None]) -> tuple[int, str]:
     child = os.fork()
     if child == 0:
         os.close(ours)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGTERM, _ABANDONED):
+            signal.signal(number, signal.SIG_DFL)
         _go({**spec, "errors": theirs}, way)
     os.close(theirs)
     with os.fdopen(ours, "rb") as errors:  # closed by a successful exec
