@@ -18,6 +18,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from preference.formats_labels import NOTE, as_chosen_rejected, is_labelled
+
 Kind = Literal["pairs", "prompts"]
 Json = dict[str, Any]
 Sides = tuple[list[Json], list[Json], list[Json]]  # prompt, chosen, rejected
@@ -36,7 +38,8 @@ API_FIELDS = frozenset({"input", "messages", "tools", "preferred_output", "non_p
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 WANTED = (
     "Format A (input.messages, preferred_output, non_preferred_output), Format B (messages), "
-    "or a known shape: prompt/chosen/rejected, conversations, turns, prompt, question, instruction"
+    "or a known shape: prompt/chosen/rejected, output_1/output_2/label, conversations, turns, prompt, question, "
+    "instruction"
 )
 
 
@@ -83,6 +86,11 @@ def convert(value: Any) -> Row:
 def _convert(value: Json, notes: list[str]) -> Row:
     if _has(value, "preferred_output") or _has(value, "non_preferred_output"):
         return _from_format_a(value, notes)
+    if is_labelled(value):
+        notes.append(NOTE)
+        if (labelled := as_chosen_rejected(value)) is None:
+            raise RowDropped("the label names neither output")
+        return _from_chosen_rejected(labelled, notes)
     if _has(value, "chosen") or _has(value, "rejected"):
         return _from_chosen_rejected(value, notes)
     return _from_prompt(value, notes)

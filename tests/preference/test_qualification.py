@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from preference.formats import stage
 from preference.labelled import LabelledPair, apart, balanced, read_labels, sample_for
 from preference.pairwise import Reply, questions, read_reply
 from preference.qualification import Qualification, qualification_markdown, qualify
@@ -82,17 +83,9 @@ def half_garbage(a, b, better):
 
 @pytest.fixture
 def llmbar(tmp_path):
-    """LLMBar's natural pairs as a canonical file of labelled pairs."""
-    rows = [
-        {
-            "input": {"messages": [{"role": "user", "content": row["input"]}]},
-            "preferred_output": [{"role": "assistant", "content": row[f"output_{row['label']}"]}],
-            "non_preferred_output": [{"role": "assistant", "content": row[f"output_{3 - row['label']}"]}],
-        }
-        for row in json.loads(source("llmbar-natural.json").read_text())
-    ]
+    """LLMBar's natural pairs, its own file as `labelled` takes it."""
     file = tmp_path / "labelled.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stage(source("llmbar-natural.json"), file)
     return read_labels(file)
 
 

@@ -1,4 +1,4 @@
-"""Three public files, whole: what comes out of them, written down.
+"""Four public files, whole: what comes out of them, written down.
 
 They are not in this repository. Put them into a folder and name it in PREFWORKS_TEST_DATA, or keep it as
 ../shared/data beside the repository:
@@ -6,15 +6,17 @@ They are not in this repository. Put them into a folder and name it in PREFWORKS
   hh-rlhf-harmless-base-test.jsonl.gz    github.com/anthropics/hh-rlhf, harmless-base/test.jsonl.gz
   fireworks-cookbook-orpo-ifeval.jsonl   github.com/fw-ai/cookbook, training/examples/orpo/ifeval/dataset.jsonl
   mt-bench-questions.jsonl               github.com/lm-sys/FastChat, fastchat/llm_judge/data/mt_bench/question.jsonl
+  llmbar-natural.json                    github.com/princeton-nlp/LLMBar, Dataset/LLMBar/Natural/dataset.json
 """
 
+import json
 import os
 from pathlib import Path
 
 import orjson
 import pytest
 
-from preference.formats import BadDataset, stage
+from preference.formats import stage
 from preference.profile import profile
 from preference.splits import halves, read_prompts, split
 from preference.tokens import EstimatedCounter
@@ -87,10 +89,16 @@ def test_mt_bench_questions(tmp_path):
     assert b"category" not in done.train.read_bytes()
 
 
-def test_judge_data_is_no_preference_data_and_every_row_is_told(tmp_path):
-    with pytest.raises(BadDataset, match="has 100 faulty rows of 100") as error:
-        stage(source("llmbar-natural.json"), tmp_path / "data.jsonl")
-    assert "row 1, row: unknown shape; found the fields ['input', 'output_1', 'output_2', 'label']" in str(error.value)
+def test_a_judges_benchmark_is_read_as_labelled_pairs(tmp_path):
+    intake = stage(source("llmbar-natural.json"), tmp_path / "data.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "data.jsonl").read_text().splitlines()]
+    given = json.loads(source("llmbar-natural.json").read_text())
+    assert len(rows) == 100
+    assert intake.conversions["labelled outputs put into chosen and rejected"].n_rows == 100
+    for row, labelled in zip(rows, given, strict=True):
+        assert row["input"]["messages"] == [{"role": "user", "content": labelled["input"]}]
+        assert row["preferred_output"][0]["content"] == labelled[f"output_{labelled['label']}"]
+        assert row["non_preferred_output"][0]["content"] == labelled[f"output_{3 - labelled['label']}"]
 
 
 # tokens of all texts in each file, without templates, as five tokenizers counted them
