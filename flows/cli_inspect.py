@@ -15,7 +15,7 @@ from blocks.errors import PlatformError
 from flows.connecting import connect
 from flows.failing import fail
 from preference.cost import load_price_book
-from preference.formats import BadDataset, Intake, describe_trouble, is_local
+from preference.formats import BadDataset, Intake, describe_trouble, is_local, local_file
 from preference.formats import inspect as read
 from preference.profile import Profile, profile, rows_over
 from preference.tokens import ExactCounter, TokenCounter, TokenizerMissing, counter_for
@@ -55,9 +55,7 @@ def inspect(
         with tempfile.TemporaryDirectory(prefix="prefworks-") as temporary, ExitStack() as stack:
             folder = Path(temporary)
             there = _Platform(platform, stack, folder) if base_model or not is_local(source) else None
-            file = Path(source) if there is None or is_local(source) else there.fetch(source)
-            if not file.is_file():
-                raise BadDataset(f"there is no file {file} (looked in {Path.cwd()})")
+            file = local_file(source) if there is None or is_local(source) else there.fetch(source)
             models = there.candidates(base_model or []) if there else []
             counter = there.counter(models[0]) if there and models and tokenizer is None else counter_for(tokenizer)
             staged = folder / "data.jsonl"

@@ -19,13 +19,41 @@ from preference.formats_rows import Kind
 from preference.formats_scan import FAULTS_IN_FULL, Fault, FileSink, Scan, Tally
 from preference.formats_sources import Source, Unit, UnreadableSource, recognise
 from preference.row_index import RowIndex
+from preference.wire import is_resource_id
 
-__all__ = ["BadDataset", "Count", "Fault", "Intake", "atomic_file", "counts_of", "inspect", "is_local", "stage"]
+__all__ = [
+    "BadDataset",
+    "Count",
+    "Fault",
+    "Intake",
+    "atomic_file",
+    "counts_of",
+    "inspect",
+    "is_local",
+    "local_file",
+    "stage",
+]
 
 
 def is_local(source: str) -> bool:
-    """Whether a dataset's name is a file's and not the platform's: it exists, or looks like nothing else."""
-    return Path(source).exists() or source.endswith((".jsonl", ".json", ".gz", ".csv", ".parquet", ".zst"))
+    """Whether a dataset's name is a file's and not the platform's: it exists, or the platform has no such names."""
+    return os.path.exists(source) or not (source.startswith("accounts/") or is_resource_id(source))
+
+
+def local_file(source: str) -> Path:
+    """The file that was meant. Raises BadDataset where there is none, which names what else was looked for."""
+    path = Path(source)
+    if os.path.isdir(source):
+        raise BadDataset(
+            f"{source or 'the empty name'} is a folder; name one file in it. A dataset of the platform that is called "
+            "so can be given by its full name: accounts/<account>/datasets/<ID>."
+        )
+    if not os.path.exists(source):
+        raise BadDataset(
+            f"there is no file {source[:200] or repr(source)} (looked in {Path.cwd()}), and no dataset on the platform "
+            "is called so. Give the path of a file, or a dataset's ID."
+        )
+    return path
 
 
 class Count(BaseModel):

@@ -64,6 +64,8 @@ class _SystemPrompt(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _decode_pair = msgspec.json.Decoder(_Pair).decode
+_PAIR_QUOTES = 32  # of a pair without a system message: 10 keys, 3 roles, 3 contents
+_QUOTES = {_Pair: _PAIR_QUOTES, _SystemPair: 40, _Prompt: 10, _SystemPrompt: 18}
 _OPEN, _BACKSLASH = b"{\\"
 _Row = _Pair | _SystemPair | _Prompt | _SystemPrompt
 _NOT_READY = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -108,6 +110,8 @@ def take_pairs(lines: list[bytes]) -> Pairs:
             good, bad = chosen.strip(), rejected.strip()
             if not normal or not good or not bad or good == bad or line[0] != _OPEN or line[-2:] != b"}\n":
                 break
+            if line.count(b'"') != _PAIR_QUOTES + prompt.count('"') + chosen.count('"') + rejected.count('"'):
+                break  # a key stands there twice, and the API may take the other one
             if _BACKSLASH in line and ("\0" in prompt or "\0" in chosen or "\0" in rejected):
                 break
             prompt_hashes.append(digest(normal.encode()))
@@ -130,7 +134,7 @@ class Reader:
     def read(self, line: bytes) -> Texts | None:
         """None: the row has to be looked at more closely, and may be faulty."""
         try:
-            return _texts(self._decode(line))
+            return _texts(self._decode(line), line)
         except _NOT_READY:
             return self._read_otherwise(line)
 
@@ -141,14 +145,23 @@ class Reader:
             except _NOT_READY:
                 continue
             self._decode = decoder.decode
-            return _texts(row)
+            return _texts(row, line)
         return None
 
 
-def _texts(row: _Row) -> Texts | None:
-    if isinstance(row, _Prompt | _SystemPrompt):
-        prompt = _prompt(row.messages)
-        return Texts("prompts", prompt, "", "") if prompt else None
+def _texts(row: _Row, line: bytes) -> Texts | None:
+    texts = _prompt_texts(row) if isinstance(row, _Prompt | _SystemPrompt) else _pair_texts(row)
+    if texts and line.count(b'"') == _QUOTES[type(row)] + sum(text.count('"') for text in texts[1:]):
+        return texts
+    return None  # of no use, or a key stands there twice
+
+
+def _prompt_texts(row: _Prompt | _SystemPrompt) -> Texts | None:
+    prompt = _prompt(row.messages)
+    return Texts("prompts", prompt, "", "") if prompt else None
+
+
+def _pair_texts(row: _Pair | _SystemPair) -> Texts | None:
     prompt = _prompt(row.input.messages)
     chosen, rejected = row.preferred_output[0].content, row.non_preferred_output[0].content
     good, bad = chosen.strip(), rejected.strip()

@@ -36,6 +36,8 @@ DIALOGUE_COLUMNS = ("messages", "conversations", "conversation")
 ANSWER_COLUMNS = ("completion", "response", "output", "answer")
 API_FIELDS = frozenset({"input", "messages", "tools", "preferred_output", "non_preferred_output"})
 _TURN = re.compile(r"\n\n(Human|Assistant):")
+_STRIPPED_TURN = re.compile(r"Human:.*?\n\nAssistant:", re.DOTALL)
+_MESSAGE_FIELDS = frozenset({"role", "content", "from", "value", "tool_calls"})
 WANTED = (
     "Format A (input.messages, preferred_output, non_preferred_output), Format B (messages), "
     "or a known shape: prompt/chosen/rejected, output_1/output_2/label, conversations, turns, prompt, question, "
@@ -138,8 +140,9 @@ def _from_chosen_rejected(value: Json, notes: list[str]) -> Row:
     else:
         notes.append("chosen and rejected messages put into input and outputs")
         sides = _message_sides(prompt, chosen, rejected, notes)
-    tools = value.get("tools")
-    return _pair(*sides, tools, _extra(value, used | {"tools"}), notes)
+    if any(_has(value, key) for key in API_FIELDS - used - {"tools"}):
+        notes.append("fields named as the API's, beside chosen and rejected, removed")
+    return _pair(*sides, value.get("tools"), _extra(value, used | {"tools"}), notes)
 
 
 def _other(key: str) -> str:
@@ -147,6 +150,8 @@ def _other(key: str) -> str:
 
 
 def _text_sides(prompt: list[Json], chosen: str, rejected: str, notes: list[str]) -> Sides:
+    if _STRIPPED_TURN.match(chosen) and _STRIPPED_TURN.match(rejected):  # somebody stripped the files
+        chosen, rejected = f"\n\n{chosen}", f"\n\n{rejected}"
     if _TURN.match(chosen) or _TURN.match(rejected):
         one, other = _dialogue(chosen, "chosen"), _dialogue(rejected, "rejected")
         notes.append("dialogue text cut into messages")
@@ -201,7 +206,10 @@ def _texts(messages: list[Json]) -> list[tuple[str, str]]:
 def _prompt_of(value: Json, used: set[str], notes: list[str], first: tuple[str, ...] = ()) -> list[Json]:
     """The prompt of a row in whichever column it stands, [] where there is none."""
     messages: list[Json] = []
-    column = next((key for key in (*first, *PROMPT_COLUMNS, *DIALOGUE_COLUMNS, "turns") if _has(value, key)), None)
+    if isinstance(value.get("history"), list) and value["history"]:  # Alpaca's earlier turns
+        raise RowDropped("more than one turn")
+    last = ("turns", "input") if "chosen" in used else ("turns",)
+    column = next((key for key in (*first, *PROMPT_COLUMNS, *DIALOGUE_COLUMNS, *last) if _has(value, key)), None)
     if column in DIALOGUE_COLUMNS:
         used.add(column)
         if column != "messages":
@@ -264,7 +272,7 @@ def _from_prompt(value: Json, notes: list[str]) -> Row:
     extra = _extra(value, used | {"tools"})
     prompt = _one_turn(messages, notes)
     canonical: Json = {"messages": prompt}
-    if tools := _tools(value.get("tools")):
+    if tools := _tools(value.get("tools"), notes):
         canonical["tools"] = tools
     tools_text = json.dumps(canonical["tools"]) if "tools" in canonical else ""
     return Row("prompts", canonical | extra, _joined(prompt), tools=tools_text, extra=bool(extra), conversions=notes)
@@ -282,7 +290,7 @@ def _pair(
     if good.strip() == bad.strip():
         raise RowDropped("chosen equals rejected")
     source: Json = {"messages": prompt}
-    if kept := _tools(tools):
+    if kept := _tools(tools, notes):
         source["tools"] = kept
     value = {
         "input": source,
@@ -347,6 +355,8 @@ def _message(value: Any, name: str, notes: list[str]) -> Json:
         _note(notes, "roles renamed")
     if value.get("tool_calls") or known == "tool":
         raise RowDropped("tool calls")
+    if any(key not in _MESSAGE_FIELDS and kept is not None for key, kept in value.items()):
+        _note(notes, "message fields the API does not take removed")
     content = value.get("content", value.get("value"))
     return {"role": known, "content": _content(content, f"{name}.content", notes)}
 
@@ -378,7 +388,15 @@ def _answers(value: Any, name: str, notes: list[str]) -> list[Json]:
     return messages
 
 
-def _tools(value: Any) -> list[Any]:
+def _tools(value: Any, notes: list[str]) -> list[Any]:
+    if isinstance(value, str):  # as TRL writes them into columns of one type
+        if not value.strip():
+            return []
+        notes.append("tools read from text")
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise RowFault("tools", "broken JSON", _show(value), "a list of tool definitions") from None
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):

@@ -5,6 +5,7 @@ What is kept for each row is 41 bytes, so that three million rows fit; the rows 
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
@@ -191,11 +192,13 @@ class Scanner:
         except orjson.JSONDecodeError as error:
             self.scan.fault(number, not_json(raw, error))
             return None
-        return self._convert(number, value)
+        return self._convert(number, value, raw)
 
-    def _convert(self, number: int, value: Any) -> bytes | None:
+    def _convert(self, number: int, value: Any, raw: bytes | None = None) -> bytes | None:
         scan = self.scan
         try:
+            if raw and raw.count(b'"') != n_quotes(value):
+                check_keys(raw)
             row = convert(value)
             data = orjson.dumps(row.value)
         except RowFault as fault:
@@ -257,8 +260,36 @@ def _not_writable(error: Exception) -> RowFault:
     return RowFault("row", "not JSON", str(error), "text, numbers, lists and objects")
 
 
+def n_quotes(value: Any) -> int:
+    """Quotation marks of a value as JSON, those in its texts included (a few write them as a number, \\u0022)."""
+    if isinstance(value, str):
+        return 2 + value.count('"')
+    if isinstance(value, dict):
+        return sum(2 + key.count('"') + n_quotes(kept) for key, kept in value.items())
+    return sum(map(n_quotes, value)) if isinstance(value, list) else 0
+
+
+def check_keys(raw: bytes) -> None:
+    """Raises RowFault where an object of this JSON gives a key twice: readers differ in which one they take."""
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        for fault in repeated_keys(pairs):
+            raise fault
+
+    json.loads(raw, object_pairs_hook=check)
+
+
+def repeated_keys(pairs: list[tuple[str, Any]]) -> list[RowFault]:
+    """Of an object's keys and values in their order."""
+    names = Counter(name for name, _ in pairs)
+    wanted = "each name once in an object"
+    return [RowFault(name, "given twice", f"it {n} times in one object", wanted) for name, n in names.items() if n > 1]
+
+
 def not_json(raw: bytes, error: Exception) -> RowFault:
     """Why the parser gave up, in words that lead to the repair."""
+    if b"}\r{" in raw.replace(b"\r\r", b"\r"):
+        return RowFault("row", "lines end in CR alone", "several rows in one line", "lines that end in LF or CRLF")
     if b"\0" in raw:
         return RowFault("row", "NUL bytes", f"{raw.count(0):,} NUL bytes", "UTF-8 text without them")
     try:

@@ -15,9 +15,10 @@ from typing import IO, Literal, cast
 
 import zstandard
 
+from preference.formats_array import read_json_array
 from preference.formats_lines import BLOCK_BYTES, BOM, read_lines
 from preference.formats_scan import MAX_ROW_BYTES, Item, Scan, Scanner, Sink, without_mark
-from preference.formats_tables import TableError, looks_like_csv, read_csv, read_json_array, read_parquet
+from preference.formats_tables import TableError, looks_like_csv, read_csv, read_parquet
 from preference.zstd_stream import ZstdStream
 
 Unit = Literal["line", "row"]
@@ -29,7 +30,12 @@ _PACKED = {
     b"\xfd7zXZ": "an xz file",
     b"7z\xbc\xaf": "a 7z archive",
     b"\x1f\x9d": "a compress file",
+    b"\x89PNG": "a picture",
+    b"%PDF": "a PDF document",
+    b"SQLite format 3": "an SQLite database",
+    b"ARROW1": "an Arrow file",
 }
+_TAR_AT, _TAR = 257, b"ustar"
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 
 
@@ -80,8 +86,10 @@ def _take_lines(scanner: Scanner, sink: Sink, file: IO[bytes]) -> None:
 def recognise(path: Path) -> Source:
     """What the file is. Raises UnreadableSource where it is no dataset."""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UnreadableSource(f"{path} is no file but a device, a pipe or a socket: write the data to a file.")
         with path.open("rb") as file:
-            first = file.read(64)
+            first = file.read(_HEAD_BYTES)
         _check_packing(path, first)
         with open_bytes(path) as file:
             head = file.read(_HEAD_BYTES)
@@ -91,6 +99,8 @@ def recognise(path: Path) -> Source:
         raise UnreadableSource(f"{path} is a folder; name one file in it.") from None
     except (gzip.BadGzipFile, zlib.error, EOFError, zstandard.ZstdError) as error:
         raise _damaged(path, error) from None
+    except OSError as error:  # no leave to read it, a name too long, a broken disk
+        raise UnreadableSource(f"{str(path)[:200]} cannot be read: {error.strerror}.") from None
     if first.startswith(_PARQUET):
         return Source(path, "parquet", packed=True, unit="row")
     packed = first.startswith((_GZIP, _ZSTD))
@@ -117,9 +127,7 @@ def open_bytes(path: Path) -> IO[bytes]:
 def _check_packing(path: Path, first: bytes) -> None:
     if not first:
         raise UnreadableSource(f"{path.name} is empty: it has no rows.")
-    for magic, what in _PACKED.items():
-        if first.startswith(magic):
-            raise UnreadableSource(f"{path.name} is {what}. Unpack it, or pack it as .gz or .zst.")
+    _check_start(path.name, first)
     for suffix, magic, what in (
         (".gz", _GZIP, "gzip"),
         (".zst", _ZSTD, "Zstandard"),
@@ -132,12 +140,13 @@ def _check_packing(path: Path, first: bytes) -> None:
             )
 
 
-def _check_head(name: str, head: bytes) -> None:
-    """Files that are something else than data, recognised by how they start."""
-    if not head.strip():
-        raise UnreadableSource(f"{name} has only white space in its first {len(head):,} bytes: it has no rows.")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or (len(head) > 3 and head[1] == 0 and head[3] == 0):
-        raise UnreadableSource(f"{name} is UTF-16 text. Save it as UTF-8.")
+def _check_start(name: str, head: bytes) -> None:
+    """Files that are something else than data, whatever their name promises."""
+    for magic, what in _PACKED.items():
+        if head.startswith(magic):
+            raise UnreadableSource(f"{name} is {what}. Unpack or export it: JSON lines may be packed as .gz or .zst.")
+    if head[_TAR_AT:].startswith(_TAR):
+        raise UnreadableSource(f"{name} is a tar archive. Take the one file out of it (`tar -xf {name}`).")
     start = head.removeprefix(BOM).lstrip().lower()
     if start.startswith(b"version https://git-lfs.github.com/"):
         raise UnreadableSource(
@@ -145,12 +154,35 @@ def _check_head(name: str, head: bytes) -> None:
         )
     if start.startswith((b"<!doctype", b"<html")):
         raise UnreadableSource(f"{name} is a web page, not data: the download went to an error or login page.")
-    if start.startswith((b"<?xml", b"<error")):
-        raise UnreadableSource(f"{name} is XML, not data: probably a storage service's error message.")
+    if start.startswith(b"<"):
+        raise UnreadableSource(f"{name} is XML or HTML, not data: probably a server's error message.")
+
+
+def _check_head(name: str, head: bytes) -> None:
+    """What is inside is text, and rows."""
+    _check_start(name, head)
+    if head.startswith((_GZIP, _ZSTD, _PARQUET)):
+        raise UnreadableSource(f"{name} is packed twice. Unpack it once.")
+    if not head.strip():
+        where = f"only white space in its first {len(head):,} bytes" if head else "nothing inside"
+        raise UnreadableSource(f"{name} has {where}: it has no rows.")
+    if wide := _wide_encoding(head):
+        raise UnreadableSource(f"{name} is {wide} text. Save it as UTF-8.")
+    if not head.strip(b"\0"):
+        raise UnreadableSource(f"{name} starts with {len(head):,} zero bytes: copying or downloading it broke off.")
+    start = head.removeprefix(BOM).lstrip()
     if start.split(b"\n", 1)[0].strip() == b"{":
         raise UnreadableSource(
             f"{name} has JSON objects over several lines. Write one row a line (`jq -c . {name}`), or a JSON array."
         )
+
+
+def _wide_encoding(head: bytes) -> str:
+    """By its byte order mark, or by where the zeros of plain letters stand; "" for none."""
+    zeros = [at for at, byte in enumerate(head[:4]) if byte == 0]
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")) or zeros in ([1, 2, 3], [0, 1, 2]):
+        return "UTF-32"
+    return "UTF-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) or zeros in ([1, 3], [0, 2]) else ""
 
 
 def _damaged(path: Path, error: Exception) -> UnreadableSource:

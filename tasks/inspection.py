@@ -17,6 +17,7 @@ from blocks.workspace import Workspace, prefworks_home
 from preference import formats, splits
 from preference.bases import DataSize, PlannedBase, named_bases
 from preference.profile import profile
+from preference.row_index import RowIndex
 from preference.session import resource
 from preference.settings import PreferenceRequest
 from preference.tokens import ExactCounter, TokenizerMissing, counter_for
@@ -87,12 +88,17 @@ def stage_dataset(platform: FireworksPlatform, workspace: Workspace, source: str
     """
     target = workspace.path("dataset", f"{role}.source.jsonl")
     record = f"dataset/{role}.staged.json"
-    if workspace.read(record, Staged) is not None and target.exists():
+    if (staged := workspace.read(record, Staged)) is not None and target.exists():
+        if RowIndex.load(target).content_hash() != staged.intake.content_hash:
+            raise formats.BadDataset(
+                f"{target} is not what was fetched for this session, and everything was planned on that. "
+                "Start a new session."
+            )
         return target
     with platform.get_client(workspace.session) as client:
         own: formats.Intake | None = None
         if formats.is_local(source):
-            source, own = _upload(client, workspace, Path(source), role)
+            source, own = _upload(client, workspace, formats.local_file(source), role)
         dataset = client.wait_for_dataset(source)
         folder = workspace.directory("dataset", "download", role)
         files = client.download_dataset(dataset.name, folder)
@@ -111,11 +117,6 @@ def stage_dataset(platform: FireworksPlatform, workspace: Workspace, source: str
 
 def _upload(client: FireworksClient, workspace: Workspace, path: Path, role: str) -> tuple[str, formats.Intake]:
     """The local file's rows, checked and in the API's format, as a new dataset; the file itself is only read."""
-    if not path.is_file():
-        raise formats.BadDataset(
-            f"there is no file {path} (looked in {Path.cwd()}), and no dataset on the platform is called so. "
-            "Give the path of a file, or a dataset's ID."
-        )
     canonical = workspace.path("dataset", "upload", f"{role}.jsonl")
     intake = formats.stage(path, canonical)
     dataset = client.ensure_dataset(

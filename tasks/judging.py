@@ -80,7 +80,7 @@ def gather_labels(
         if not is_local(request.labelled):
             file = stage_dataset(platform, workspace, request.labelled, "labelled")
         elif not file.exists():
-            formats.stage(Path(request.labelled), file)
+            formats.stage(formats.local_file(request.labelled), file)
     if not holds_pairs(file):
         if not request.labelled:
             return None

@@ -3,12 +3,14 @@
 import csv
 import gzip
 import json
+from decimal import Decimal
+from pathlib import Path
 
 import orjson
 import pytest
 import zstandard
 
-from preference.formats import BadDataset, inspect, stage
+from preference.formats import BadDataset, inspect, is_local, local_file, stage
 from preference.formats_scan import MAX_ROW_BYTES
 
 
@@ -120,6 +122,25 @@ SAME_PAIR = {
         "chosen": "\n\nHuman: Why is the sky blue?\n\nAssistant: Rayleigh scattering.",
         "rejected": "\n\nHuman: Why is the sky blue?\n\nAssistant: It is painted.",
     },
+    "dialogues as text, stripped": {
+        "chosen": "Human: Why is the sky blue?\n\nAssistant: Rayleigh scattering.",
+        "rejected": "Human: Why is the sky blue?\n\nAssistant: It is painted.",
+    },
+    "an input column": {
+        "input": "Why is the sky blue?",
+        "chosen": "Rayleigh scattering.",
+        "rejected": "It is painted.",
+    },
+    "OpenAI": {
+        "input": {**PAIR["input"], "tools": [], "parallel_tool_calls": True},
+        "preferred_output": [assistant("Rayleigh scattering.")],
+        "non_preferred_output": [assistant("It is painted.")],
+    },
+    "messages with more than the API takes": {
+        "input": {"messages": [{**user("Why is the sky blue?"), "name": "Ann"}]},
+        "preferred_output": [{**assistant("Rayleigh scattering."), "reasoning_content": "Hm.", "weight": 1}],
+        "non_preferred_output": [assistant("It is painted.")],
+    },
     "a dialogue as the prompt": {
         "prompt": "\n\nHuman: Why is the sky blue?\n\nAssistant:",
         "chosen": " Rayleigh scattering.",
@@ -185,6 +206,14 @@ def test_what_the_api_does_not_know_is_kept_for_evaluators_and_said(staged):
     assert intake.conversions["fields the API does not know kept for evaluators"].n_rows == 1
 
 
+def test_tools_may_stand_as_text_as_columns_of_one_type_have_them(staged):
+    tools = [{"type": "function", "function": {"name": "look_up"}}]
+    row = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    intake, rows = staged([row | {"tools": json.dumps(tools)}, row | {"tools": ""}])
+    assert [found["input"].get("tools") for found in rows] == [tools, None]
+    assert intake.conversions["tools read from text"].lines == [1]
+
+
 DROPPED = {
     "more than one turn": {"messages": [user("a"), assistant("b"), user("c")]},
     "no user message": {"messages": [{"role": "system", "content": "Be brief."}]},
@@ -232,6 +261,12 @@ FAULTY = {
     b'{"messages": [{"role": "user", "content": "a\x00"}]}': "2, row: NUL bytes; found 1 NUL bytes",
     b'{"messages": [{"role": "user", "content": NaN}]}': "2, row: broken JSON",
     b"[" * 5000: "2, row: broken JSON",
+    b'{"messages": [{"role": "user", "content": "a", "content": "b"}]}': "2, content: given twice; found it 2 times",
+    b'{"prompt": "a", "prompt": "b"}': "2, prompt: given twice",
+    b'{"id": {"k": 1, "k": 2}, "prompt": "\\u0022"}': "2, k: given twice",
+    b'{"prompt": "a", "tools": "[", "chosen": "b", "rejected": "c"}': "2, tools: broken JSON; found '['",
+    b'{"prompt": "a"}\r{"prompt": "b"}': "2, row: lines end in CR alone",
+    b'{"prompt": "a", "id": ' + b"1" * 5000 + b"}": "2, row: broken JSON; found number is infinity",
 }
 
 
@@ -326,6 +361,41 @@ def test_an_array_has_its_faults_by_row(refused):
     assert "has no row that can be used" in refused(b"[]")
 
 
+BROKEN_ARRAYS = {  # what stands for the second row, and what is said of it; the third is looked at in any case
+    b'{"prompt": "p",}': "row 2, row: broken JSON; found Expecting property name",
+    b"{'prompt': 'p'}": "row 2, row: broken JSON; found Expecting property name",
+    b'{"prompt": "p", "id": NaN}': "row 2, row: broken JSON; found NaN, wanted a number or null",
+    b'{"prompt": "p", "id": 1e999}': "row 2, row: broken JSON; found 1e999, wanted a number",
+    b'{"prompt": "p", "id": ' + b"1" * 5000 + b"}": "row 2, row: broken JSON; found a number of thousands of digits",
+    b'{"prompt": "p", "prompt": "q"}': "row 2, prompt: given twice",
+    b'{"id": ' + b"[" * 5000 + b"]" * 5000 + b"}": "row 2, row: broken JSON; found brackets within brackets",
+    b'{"prompt": "' + b"x" * MAX_ROW_BYTES + b'"}': "row 2, row: row too long; found 8,388,",
+    b'{"prompt": "' + b"\\\\" * 600_000 + b'", "\\"]}": 1, }': "row 2, row: broken JSON",
+    b"": "row 2, row: broken JSON; found Expecting value",
+    b"oops": "row 2, row: broken JSON; found Expecting value near",
+}
+
+
+@pytest.mark.parametrize(("row", "said"), BROKEN_ARRAYS.items(), ids=range(len(BROKEN_ARRAYS)))
+def test_a_broken_element_does_not_hide_what_is_wrong_after_it(refused, row, said):
+    found = refused(b"[" + b", ".join([orjson.dumps(PAIR), row, b'{"text": 1}']) + b"]")
+    assert "has 2 faulty rows of 3" in found
+    assert said in found
+    assert "row 3, row: unknown shape; found the fields ['text']" in found
+
+
+def test_what_stands_between_and_after_the_elements_is_read_too(refused):
+    one = orjson.dumps(PAIR)
+    assert "row 1, row: broken JSON; found '[' after the array's end" in refused(b"[" + one + b"]\n[" + one + b"]")
+    assert "row 1, row: broken JSON; found no comma after it" in refused(b"[" + one + b" " + one + b"]")
+    assert "row 1, row: broken JSON; found a comma between it and the array's end" in refused(b"[" + one + b",]")
+    cut = refused(b"[" + one + b', {"prompt": "abc')
+    assert "1 faulty rows of 2" in cut
+    assert (
+        'row 2, row: broken JSON; found Unterminated string starting at near \'{"prompt": "abc\'; the file ends' in cut
+    )
+
+
 def test_an_array_longer_than_what_is_held_of_it_is_read_whole(staged):
     rows = [pair(prompt=f"Prompt {i}: {'é' * 300_000}?") for i in range(12)]
     assert staged(json.dumps(rows, ensure_ascii=False).encode(), "a.json")[0].n_rows == 12
@@ -355,6 +425,15 @@ def test_csv_faults_have_the_line_they_start_on(refused):
     assert "line 6, row: broken CSV; found unexpected end of data" in said
 
 
+def test_a_broken_line_of_csv_does_not_hide_what_is_wrong_after_it(refused):
+    long = b"x" * (MAX_ROW_BYTES + 1)
+    said = refused(b'prompt,chosen,rejected\n"a"b,x,y\nc,d,e\n' + long + b",f,g\nh,i", "a.csv")
+    assert "3 faulty rows of 4" in said
+    assert "line 2, row: broken CSV; found ',' expected after '\"'" in said
+    assert f"line 4, row: row too long; found {MAX_ROW_BYTES + 6:,} bytes" in said
+    assert "line 5, row: wrong number of cells; found 2, wanted 3" in said
+
+
 def test_parquet_is_read_in_batches_with_row_numbers(tmp_path):
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     rows = [{"prompt": f"p{i}", "chosen": [assistant("a")], "rejected": [assistant("b")]} for i in range(300)]
@@ -362,6 +441,11 @@ def test_parquet_is_read_in_batches_with_row_numbers(tmp_path):
     intake = stage(tmp_path / "a.parquet", tmp_path / "b.jsonl")
     assert (intake.n_rows, intake.unit) == (300, "row")
     assert orjson.loads((tmp_path / "b.jsonl").read_bytes().splitlines()[299]) == pair("p299", "a", "b")
+    row = {"prompt": b"p", "chosen": b"a", "rejected": b"b", "picture": b"\xff", "price": Decimal("1.5")}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "c.parquet")
+    stage(tmp_path / "c.parquet", tmp_path / "d.jsonl")
+    beside = {"picture": "1 bytes that are no text", "price": 1.5}
+    assert orjson.loads((tmp_path / "d.jsonl").read_bytes()) == pair("p", "a", "b") | beside
     (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-100])
     with pytest.raises(BadDataset, match=r"a\.parquet: a damaged Parquet file"):
         stage(tmp_path / "a.parquet", tmp_path / "b.jsonl")
@@ -376,6 +460,14 @@ NOT_DATA = {
     b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>': "is XML",
     "[]".encode("utf-16"): "is UTF-16 text",
     '{"messages": []}'.encode("utf-16-le"): "is UTF-16 text",
+    '{"messages": []}'.encode("utf-16-be"): "is UTF-16 text",
+    '{"messages": []}'.encode("utf-32"): "is UTF-32 text",
+    b"<!-- 404 -->\n<body>": "is XML or HTML",
+    b"a.jsonl" + bytes(250) + b"ustar\x0000": "is a tar archive",
+    b"\x89PNG\r\n\x1a\n": "is a picture",
+    bytes(5000): "starts with 4,096 zero bytes",
+    gzip.compress(b""): "has nothing inside",
+    gzip.compress(gzip.compress(b"{}")): "is packed twice",
     b'{\n  "messages": []\n}\n': "has JSON objects over several lines",
     b"PK\x03\x04rest of a zip": "is a zip archive",
     b"BZh9rest": "is a bzip2 file",
@@ -390,6 +482,7 @@ def test_a_file_that_is_something_else_is_named_for_what_it_is(refused, data, sa
 @pytest.mark.parametrize("name", ["a.gz", "a.zst", "a.parquet"])
 def test_a_name_that_promises_a_packing_is_held_to_it(refused, name):
     assert f"{name} is named .{name[2:]} and starts with b'{{" in refused(lines(), name)
+    assert f"{name} is a Git LFS pointer" in refused(b"version https://git-lfs.github.com/spec/v1\noid", name)
 
 
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
@@ -397,6 +490,21 @@ def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
         stage(tmp_path / "nothing-here", tmp_path / "b.jsonl")
     with pytest.raises(BadDataset, match="is a folder"):
         stage(tmp_path, tmp_path / "b.jsonl")
+    with pytest.raises(BadDataset, match="File name too long"):
+        stage(tmp_path / ("x" * 300), tmp_path / "b.jsonl")
+    with pytest.raises(BadDataset, match="is no file but a device"):
+        stage(Path("/dev/null"), tmp_path / "b.jsonl")
+
+
+def test_a_name_is_the_platforms_where_the_platform_may_have_it_and_no_file_is_called_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("prefs", "accounts/me/datasets/prefs"):
+        assert not is_local(name)
+    for name in ("prefs.jsonl", "data/prefs", "Prefs", "", "x" * 300, "folder"):
+        assert is_local(name)
+        with pytest.raises(BadDataset, match=r"there is no file|folder is a folder; name one file in it"):
+            local_file(name)
 
 
 def test_a_line_of_50_mb_is_a_fault_and_not_held(refused):
