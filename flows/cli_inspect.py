@@ -14,6 +14,7 @@ from blocks.client_models import FIREWORKS, is_tunable
 from blocks.errors import PlatformError
 from flows.connecting import connect
 from flows.failing import fail
+from preference.chat_template import TemplateError
 from preference.cost import load_price_book
 from preference.formats import BadDataset, Intake, describe_trouble, is_local, local_file
 from preference.formats import inspect as read
@@ -71,6 +72,10 @@ def inspect(
                         found.n_over_context[resource_id(model.name)] = rows_over(staged, there.counter(model), limit)
     except (BadDataset, TokenizerMissing, PlatformError) as error:
         trouble, code = str(error), UNREADABLE
+    except TemplateError as error:  # a template without a place for system messages or tools, for one
+        trouble, code = f"{error}. Without --tokenizer and --base-model the tokens are estimated.", FAULTY
+    except OSError as error:  # a full disk, a broken one
+        trouble, code = f"reading {source} broke off: {error}", UNREADABLE
     if as_json:
         value = {
             "trouble": trouble,

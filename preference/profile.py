@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from xxhash import xxh3_64_intdigest
 
 from preference.findings import find
-from preference.fingerprints import prompt_text
+from preference.fingerprints import normalise, prompt_text
 from preference.formats import Count, Intake, counts_of
 from preference.formats_rows import Kind
 from preference.formats_scan import Tally
@@ -74,7 +74,7 @@ class Profile(BaseModel):
     n_prompts: int  # distinct, as the split counts them
     n_duplicates: int  # exact copies of an earlier row
     n_near_duplicates: int  # prompts that are nearly the same as another, beyond the first of each group
-    n_contradictions: int  # pairs that another row has the other way round
+    n_contradictions: int  # pairs that another row with the same prompt, as the split sees it, has the other way round
     chosen_longer_share: float | None  # in characters; None for prompts
     tokens: TokenProfile
     n_over_context: dict[str, int]  # rows that do not fit, by model
@@ -164,7 +164,8 @@ class _Texts:
                 continue
             self.n_pairs += 1
             self.n_longer += len(good) > len(bad)
-            labels.append((_hash(prompt, good, bad), _hash(prompt, bad, good)))
+            same = normalise(prompt)
+            labels.append((_hash(same, good, bad), _hash(same, bad, good)))
         if labels:
             self._labels.append(np.array(labels, dtype=np.uint64))
 
@@ -212,6 +213,8 @@ def _rows(profile: Profile) -> list[tuple[str, str]]:
         if stats:
             rows.append((f"{name} tokens ({sure})", stats.text()))
     rows += [(f"rows over the context of {model}", f"{n:,}") for model, n in profile.n_over_context.items()]
+    if not profile.n_over_context:
+        rows.append(("rows over a context", "not counted: name --base-model or --context-length"))
     shares = ", ".join(f"{name} {share:.1%}" for name, share in list(profile.languages.items())[:8])
     rows.append((f"languages, roughly (of {profile.n_language_rows:,} rows)", shares))
     rows += [

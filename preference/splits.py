@@ -26,7 +26,7 @@ from preference.formats_rows import API_FIELDS
 from preference.near import NearGroups, alone, find_groups, save_groups
 from preference.row_index import Hashes, RowIndex, group_hashes
 
-MIN_TRAIN_ROWS = 3  # the API's own minimum
+MIN_TRAIN_ROWS, MAX_TRAIN_ROWS = 3, 3_000_000  # the API's own
 MIN_HELD_OUT_PROMPTS = 3
 WINDOW_BYTES = 8 << 20  # a multiple of any page
 LINES_NAMED = 20
@@ -205,6 +205,11 @@ def _write(sides: tuple[_Side, _Side], groups: NearGroups, keep_groups: bool) ->
             f"the split leaves {train.n_rows} training rows and {len(held.prompts)} held-out prompts; at least "
             f"{MIN_TRAIN_ROWS} rows and {MIN_HELD_OUT_PROMPTS} distinct prompts are needed. "
             "Add rows, or hold out another share."
+        )
+    if train.n_rows > MAX_TRAIN_ROWS:
+        raise BadDataset(
+            f"the split leaves {train.n_rows:,} training rows, and a job takes {MAX_TRAIN_ROWS:,} at most. "
+            "Take rows out of the file, or hold out a larger share."
         )
     with ThreadPoolExecutor(2) as threads:  # the system copies without Python's lock
         list(threads.map(_copy_rows, sides))

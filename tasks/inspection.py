@@ -180,6 +180,8 @@ def _measure(
     """One base's; its whole profile goes to the folder."""
     counter = counter_for(tokenizer_folder(platform, workspace, base_model))
     limits = {"training": request.sweep.max_context_length}
+    if longest := base_model.training_context_length or base_model.context_length:
+        limits[resource_id(base_model.name)] = longest
     cache = prefworks_home() / "token-counts"
     intakes = [
         staged.intake if (staged := workspace.read(f"dataset/{role}.staged.json", Staged)) else None

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from prefect.settings import get_current_settings
+from tokenizers import Tokenizer, models
 from typer.testing import CliRunner
 
 from blocks.client import FireworksClient
@@ -25,8 +26,16 @@ def write(path, *rows):
     return path
 
 
+def write_tokenizer(folder, template):
+    folder.mkdir()
+    Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?")).save(str(folder / "tokenizer.json"))
+    (folder / "chat_template.jinja").write_text(template)
+
+
 def test_a_sound_file_is_shown(tmp_path):
-    code, out, _ = inspected(write(tmp_path / "a.jsonl", GOOD, GOOD), "--context-length", 3)
+    code, out, _ = inspected(write(tmp_path / "a.jsonl", GOOD, GOOD))
+    assert (code, "rows over a context: not counted: name --base-model or --context-length\n" in out) == (0, True)
+    code, out, _ = inspected(tmp_path / "a.jsonl", "--context-length", 3)
     assert code == 0
     assert "exact duplicates: 1\n" in out
     assert "rows over the context of 3 tokens: 2\n" in out
@@ -40,6 +49,13 @@ def test_faults_are_told_and_end_in_1(tmp_path):
     code, out, _ = inspected(file, "--json")
     value = json.loads(out)
     assert (code, value["profile"], value["intake"]["n_faults"]) == (1, None, 1)
+
+
+def test_a_chat_template_that_refuses_a_row_is_told(tmp_path):
+    write_tokenizer(tmp_path / "model", "{{ raise_exception('no system messages here') }}")
+    code, out, err = inspected(write(tmp_path / "a.jsonl", GOOD), "--tokenizer", tmp_path / "model")
+    assert (code, out) == (1, "")
+    assert "the chat template refuses these messages: no system messages here. Without --tokenizer" in err
 
 
 @pytest.mark.parametrize("name", ["none.jsonl", "empty.jsonl"])

@@ -109,6 +109,7 @@ def test_the_plan_names_what_was_converted_dropped_and_left_out(local_server, ma
     profile = the_session(home).read_json("dataset/profile.json")
     assert profile["train"]["intake"]["drops"] == {"empty answer": {"n_rows": 1, "lines": [22]}}
     assert profile["split"]["n_leaks"] == 1
+    assert profile["train"]["n_over_context"] == {"training": 0, "tiny": 0}
 
 
 def test_the_report_s_snippet_runs_as_it_stands(local_server, make_request, answering, home):

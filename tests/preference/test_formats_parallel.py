@@ -1,6 +1,7 @@
 """Parts by several processes give what one pass over the lines gives, whatever stands where a part ends."""
 
 import io
+import json
 
 import orjson
 import pytest
@@ -126,6 +127,31 @@ def test_the_quick_way_says_what_the_named_rules_say(prompt, chosen, rejected):
         assert quick.prompt_hashes == [prompt_hash(named.prompt)]
         assert quick.row_hashes == [row_hash(*named[1:])]
         assert quick.sizes == [len(line) + 1]
+
+
+TWICE = {
+    "a role": b'{"input":{"messages":[{"role":"user","role":"user","content":"a"}]},',
+    "a content": b'{"input":{"messages":[{"role":"user","content":"a","content":"a"}]},',
+    "the input": b'{"input":{"messages":[{"role":"user","content":"b"}]},'
+    b'"input":{"messages":[{"role":"user","content":"a"}]},',
+}
+
+
+@pytest.mark.parametrize("start", TWICE.values(), ids=TWICE)
+@pytest.mark.parametrize("spaced", [False, True])
+def test_neither_way_takes_a_line_with_a_key_given_twice(start, spaced):
+    line = start + pair("", "b", "c\n")[len(b'{"input":{"messages":[{"role":"user","content":""}]},') :]
+    if spaced:
+        line = line.replace(b":", b": ").replace(b",", b", ")
+    assert not take_pairs([line + b"\n"]).sizes
+    assert Reader().read(line) is None
+
+
+def test_both_ways_take_lines_however_they_are_written():
+    row = json.loads(pair('say "a"\\b', "é\t日本", "\u0001\\n"))
+    for line in (json.dumps(row), json.dumps(row, ensure_ascii=False), json.dumps(row, separators=(",", ":"))):
+        assert take_pairs([line.encode() + b"\n"]).sizes
+        assert Reader().read(line.encode())
 
 
 @given(text=st.text())

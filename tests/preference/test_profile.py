@@ -42,7 +42,7 @@ ROWS = [
     row("Which colour has the sky on a clear day?", "It is blue, for the most part of it.", "Green."),
     row("Which colour has the sky on a clear day", "Blue.", "It is painted, as everybody knows."),
     row("Who wrote the book of songs?", "Jane, write to jane@acme.org", "Nobody at all did this."),
-    row("Who wrote the book of songs?", "Nobody at all did this.", "Jane, write to jane@acme.org"),
+    row("Who wrote  the book of SONGS?", "Nobody at all did this.", "Jane, write to jane@acme.org"),
 ]
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from preference.fingerprints import normalise, prompt_id
 from preference.formats import BadDataset, stage
-from preference.near import find_groups
+from preference.formats_scan import Scan
+from preference.near import alone, find_groups
 from preference.row_index import RowIndex
-from preference.splits import halves, pair_up, read_prompts, split
+from preference.splits import MAX_TRAIN_ROWS, _Side, _write, halves, pair_up, read_prompts, split
 
 
 def row(prompt, n=0):
@@ -142,6 +143,15 @@ def test_too_little_on_a_side_is_refused_with_the_numbers(tmp_path):
         cut(tmp_path, [row(prompt) for prompt in PLAIN[:10]])
     assert not (tmp_path / "train.jsonl").exists()
     assert cut(tmp_path, [row(prompt) for prompt in PLAIN[:10]], share=0.7).n_held_out_prompts == 3
+
+
+def test_more_rows_than_a_job_takes_are_refused(tmp_path):
+    index = RowIndex.of(Scan())
+    numbers, chosen = np.zeros(MAX_TRAIN_ROWS + 1, np.int64), np.ones(MAX_TRAIN_ROWS + 1, np.bool_)
+    train = _Side(tmp_path / "data", index, numbers, chosen, tmp_path / "train", strip=True)
+    held_out = _Side(tmp_path / "data", index, np.arange(3), np.ones(3, np.bool_), tmp_path / "held", strip=False)
+    with pytest.raises(BadDataset, match="leaves 3,000,001 training rows, and a job takes 3,000,000 at most"):
+        _write((train, held_out), alone(index.prompts), keep_groups=False)
 
 
 def test_fields_for_evaluators_stay_with_the_held_out_rows_only(tmp_path):
