@@ -12,8 +12,8 @@ import typer
 
 from blocks.client_models import FIREWORKS, is_tunable
 from blocks.errors import PlatformError
+from flows import services
 from flows.connecting import connect
-from flows.failing import fail
 from preference.chat_template import TemplateError
 from preference.cost import load_price_book
 from preference.formats import BadDataset, Intake, describe_trouble, is_local, local_file
@@ -55,7 +55,8 @@ def inspect(
     try:
         with tempfile.TemporaryDirectory(prefix="prefworks-") as temporary, ExitStack() as stack:
             folder = Path(temporary)
-            there = _Platform(platform, stack, folder) if base_model or not is_local(source) else None
+            needed = bool(base_model) or not is_local(source)
+            there = _Platform(platform, stack, folder) if needed else _if_up(platform, stack, folder, tokenizer)
             file = local_file(source) if there is None or is_local(source) else there.fetch(source)
             models = there.candidates(base_model or []) if there else []
             counter = there.counter(models[0]) if there and models and tokenizer is None else counter_for(tokenizer)
@@ -70,7 +71,7 @@ def inspect(
                     limit = model.training_context_length or model.context_length
                     if there and limit:  # one that does not say how much it takes is left out: unknown is not 0
                         found.n_over_context[resource_id(model.name)] = rows_over(staged, there.counter(model), limit)
-    except (BadDataset, TokenizerMissing, PlatformError) as error:
+    except (BadDataset, TokenizerMissing, PlatformError, _NoPlatform) as error:
         trouble, code = str(error), UNREADABLE
     except TemplateError as error:  # a template without a place for system messages or tools, for one
         trouble, code = f"{error}. Without --tokenizer and --base-model the tokens are estimated.", FAULTY
@@ -91,6 +92,22 @@ def inspect(
     raise typer.Exit(code)
 
 
+class _NoPlatform(Exception):
+    """There is no saved platform of that name."""
+
+
+def _if_up(name: str, stack: ExitStack, folder: Path, tokenizer: Path | None) -> _Platform | None:
+    """For a file the platform is asked about base models only where `make up` runs one: reading needs none."""
+    if tokenizer is not None or services.running("prefect-server") is None or services.running("local-server") is None:
+        return None
+    try:
+        there = _Platform(name, stack, folder)
+        there.candidates([])
+    except (_NoPlatform, PlatformError):
+        return None
+    return there
+
+
 class _Platform:
     """The saved platform, asked for a dataset and for base models; files go into the folder."""
 
@@ -101,7 +118,7 @@ class _Platform:
         try:
             block = load_platform(name)
         except CannotStart as error:
-            fail(str(error))
+            raise _NoPlatform(str(error)) from None
         self._client = stack.enter_context(block.get_client())
         self._curated = load_price_book(block.price_book).model_sweep.models
         self._folder = folder
