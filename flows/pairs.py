@@ -127,7 +127,8 @@ class _Maker:
         """The judge: as it was trusted, else untried, by the user's rubric or by none."""
         run, scoring, scorer = self.run, self.scoring, self.scorer
         assert isinstance(scoring, JudgeScoring)
-        rubric = scorer.rubric if isinstance(scorer, TrustedJudge) else scoring.summary.rubric
+        trusted = scorer if isinstance(scorer, TrustedJudge) else None
+        rubric = trusted.rubric if trusted else scoring.summary.rubric
 
         def served() -> AbstractContextManager[Judge]:
             if scoring.judge.endpoint is None:
@@ -135,7 +136,8 @@ class _Maker:
             return judge_serving(run.platform, run.workspace, scoring.judge, self.plan, PAIR_JUDGING)
 
         with when_first_asked(served) as serve:
-            yield PairJudge(scoring.judge, rubric, serve)
+            doubt = trusted.doubt.rstrip(".") if trusted else ""
+            yield PairJudge(scoring.judge, rubric, serve, doubt, tried=trusted is not None)
 
     def is_bought(self, n: int) -> bool:
         assert self.plan.pairs is not None
@@ -152,7 +154,7 @@ class _Maker:
             found = score_first_pass(workspace, self.plan, pairs, code.source, code.environment)
         else:
             with self.judge() as judge:
-                found = judge_first_pass(platform, workspace, self.plan, pairs, judge)
+                found = judge_first_pass(platform, workspace, pairs, judge)
         say(workspace, "pairs", found.text())
         return found
 

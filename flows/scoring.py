@@ -64,7 +64,8 @@ def pair_judging(scoring: Scoring) -> PairJudging | None:
     if isinstance(scoring, CodeScoring):
         return None
     tried = scoring.labels is not None
-    return PairJudging(tried=tried, writes=not tried and not scoring.summary.rubric)
+    writes = not tried and not scoring.summary.rubric
+    return PairJudging(tried=tried, writes=writes, deployed=scoring.judge.endpoint is None)
 
 
 @overload

@@ -94,7 +94,9 @@ def pair_judging_lines(
     what = "the first" if pairs.n_judged == pairs.n_first else "all, the first included"
     quantity = f"{n_calls:,} calls: {pairs.n_judged:,} pairs ({what}), in both orders"
     extra = written, EXPECTED_RUBRIC_TOKENS if written else 0.0
-    return [_line(plan.judge, PAIR_JUDGING, quantity, n_calls, question, answers, extra, request, prices)]
+    n_starts = 1 + pairs.settings.judge_filter  # for the first pass, and for the filter
+    line = _line(plan.judge, PAIR_JUDGING, quantity, n_calls, question, answers, extra, request, prices, n_starts)
+    return [line]
 
 
 def judge_lines(
@@ -144,8 +146,12 @@ def _line(
     extra: tuple[float, float],
     request: PreferenceRequest,
     prices: PriceBook,
+    n_starts: int = 1,
 ) -> CostLine:
-    """fixed and answers: prompt tokens of one call; extra: prompt and completion tokens beside the calls."""
+    """fixed and answers: prompt tokens of one call; extra: prompt and completion tokens beside the calls.
+
+    n_starts: how often a judge on the platform is deployed.
+    """
     completion = n_calls * EXPECTED_REPLY_TOKENS + extra[1]
     prompt = n_calls * (fixed + answers) + extra[0]
     usd: list[float | None]
@@ -162,10 +168,11 @@ def _line(
             ]
     else:
         speed = prices.throughput
-        seconds = speed.deployment_start_s + completion / speed.generation_tokens_per_s
+        seconds = n_starts * speed.deployment_start_s + completion / speed.generation_tokens_per_s
         serving = request.serving
         by_hour = prices.accelerator_usd(1.0, serving.accelerator_type, serving.accelerator_count)
-        hours = [(share * seconds + 300.0) / 3600 for share in (0.5, 1.0, 2.0)]  # and 5 minutes until it sleeps
+        asleep_s = 300.0 * n_starts  # 5 minutes until it sleeps
+        hours = [(share * seconds + asleep_s) / 3600 for share in (0.5, 1.0, 2.0)]
         usd = [None if by_hour is None else by_hour * h for h in hours]
     return CostLine(what=what, quantity=quantity, usd_low=usd[0], usd=usd[1], usd_high=usd[2], seconds=seconds)
 

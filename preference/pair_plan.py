@@ -34,6 +34,7 @@ class PairJudging(BaseModel):
 
     tried: bool  # on labels that are there before the pairs; else these very pairs are all there is to try it on
     writes: bool  # it has no rubric by then, and writes one from some of the first pairs
+    deployed: bool = False  # by the hour, for whose start both models wait
 
 
 class PairPlan(BaseModel):
@@ -134,8 +135,8 @@ def batch_offer(pairs: PairPlan, serving: Serving, prices: PriceBook, prompt_tok
 
 def _line(what: str, model: Model, pairs: PairPlan, serving: Serving, prices: PriceBook) -> CostLine:
     tokens = pairs.n_prompts * pairs.settings.max_tokens
-    speed = prices.throughput
-    seconds = speed.deployment_start_s + _generation_s(model, tokens, prices)
+    n_starts = 1 + (pairs.judging is not None and pairs.judging.deployed)
+    seconds = n_starts * prices.throughput.deployment_start_s + _generation_s(model, tokens, prices)
     accelerator = (serving.accelerator_type, serving.accelerator_count)
     return CostLine.spread(
         what,

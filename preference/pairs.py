@@ -41,6 +41,7 @@ _REFUSAL = re.compile(
 _REFUSAL_WITHIN = 200  # characters
 
 
+NOT_TRIED = "the judge was not tried before"
 UNTRIED = (
     "These pairs are the only labels, so that the judge could not be tried before: either the strong model is no "
     "better, or the judge does not see it. Look at the answers below, or name pairs in `labelled` to try it on.\n"
@@ -156,6 +157,7 @@ class FirstPass(BaseModel):
     judged: JudgedPairs | None = None  # where a judge compared, and no code scored
     n_shown: int = 0  # valid pairs that the judge wrote its rubric from; it was asked about the others
     doubt: str = ""  # why the judge is not known to be right
+    tried: bool = True  # the judge was, before it looked at these
 
     @property
     def separates(self) -> bool:
@@ -170,7 +172,7 @@ class FirstPass(BaseModel):
             return f"{valid}; unjudged: that the strong model's answers are better is taken on trust"
         if self.judged is not None:
             shown = f"; its rubric was written from {self.n_shown} others" if self.n_shown else ""
-            return f"{valid}; {self.judged.text()}{shown}" + (f"; the judge was {self.doubt}" if self.doubt else "")
+            return f"{valid}; {self.judged.text()}{shown}" + (f"; {self.doubt}" if self.doubt else "")
         scores = (
             f" (scores {self.strong_score.text()} and {self.weak_score.text()})"
             if self.strong_score and self.weak_score
@@ -209,7 +211,7 @@ def first_pass(
 
 
 def first_pass_judged(
-    n_prompts: int, drops: Counter[str], judged: JudgedPairs, *, n_shown: int = 0, doubt: str = ""
+    n_prompts: int, drops: Counter[str], judged: JudgedPairs, *, n_shown: int = 0, doubt: str = "", tried: bool = True
 ) -> FirstPass:
     """The same by a judge, which compares and gives no scores."""
     return FirstPass(
@@ -220,7 +222,8 @@ def first_pass_judged(
         win_rate=judged.win_rate,
         judged=judged,
         n_shown=n_shown,
-        doubt=doubt,
+        doubt=doubt if tried else NOT_TRIED,
+        tried=tried,
     )
 
 
@@ -309,7 +312,7 @@ def first_pass_markdown(found: FirstPass, strong: str, weak: str, examples: Sequ
             "",
             *(f"- {n} left out: {reason}" for reason, n in found.drops.items()),
             "",
-            *([UNTRIED] if found.doubt else []),
+            *([] if found.tried else [UNTRIED]),
             "Pairs without a clear gap teach little or the wrong thing. *Stop* ends the run with nothing more bought; "
             "start a new one with models further apart, or other limits in `pairs`. *Continue* buys the rest as "
             "planned.",

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from tasks.buying import was_refused
 from tasks.evaluation import JOURNAL, score_answers
 from tasks.judge_model import Judge, Messages, ask_judge, judge_key
 from tasks.pair_models import STRONG, WEAK
-from tasks.pairs import Pair, make_pairs, pair_counter
+from tasks.pairs import MAX_UNANSWERED_SHARE, Pair, TooFewPairs, make_pairs, pair_counter
 from tasks.progress import say, timed
 
 JUDGED_AT_ONCE = 1000  # pairs: as many questions are in memory, two each
@@ -76,15 +76,21 @@ def score_first_pass(
 
 @dataclass(frozen=True)
 class PairJudge:
-    """Who compares the answers, by which rubric. serve: the judge as it can be asked, deployed where it needs that."""
+    """Who compares the answers, by which rubric.
+
+    serve: the judge as it can be asked, deployed where it needs that. doubt: why it is below the line, where a human
+    let it on. tried: on labels that were there before the pairs.
+    """
 
     judge: Judge
     rubric: str
     serve: Callable[[], Judge]
+    doubt: str = ""
+    tried: bool = True
 
 
 def judge_first_pass(
-    platform: FireworksPlatform, workspace: Workspace, plan: Plan, pairs: Sequence[Pair], by: PairJudge
+    platform: FireworksPlatform, workspace: Workspace, pairs: Sequence[Pair], by: PairJudge
 ) -> FirstPass:
     """Whether the strong model wins on the valid pairs of the first prompts, by the judge, in both orders.
 
@@ -96,9 +102,8 @@ def judge_first_pass(
         by = replace(by, rubric=_write_rubric(platform, workspace, by, shown))
     asked = kept[len(shown) :] if by.rubric else []
     verdicts = _judge(platform, workspace, by, asked, "judge-pairs-first")
-    doubt = "" if plan.pairs and plan.pairs.judging and plan.pairs.judging.tried else "not tried before"
     judged = JudgedPairs.of(by.judge.summary.name, [each for each in verdicts if each is not None])
-    return first_pass_judged(len(pairs), drops, judged, n_shown=len(shown), doubt=doubt)
+    return first_pass_judged(len(pairs), drops, judged, n_shown=len(shown), doubt=by.doubt, tried=by.tried)
 
 
 def _apart(pairs: Sequence[Pair]) -> tuple[Counter[str], list[Pair]]:
@@ -136,15 +141,26 @@ def first_rubric(workspace: Workspace, by: PairJudge) -> str:
 def judge_all_pairs(
     platform: FireworksPlatform, workspace: Workspace, plan: Plan, train: Path, n: int, by: PairJudge
 ) -> None:
-    """The judge's verdicts, in both orders, on all valid pairs of the first n prompts: in the journal."""
+    """The judge's verdicts, in both orders, on all valid pairs of the first n prompts: in the journal.
+
+    Raises TooFewPairs where many of them did not come.
+    """
     pairs = make_pairs(workspace, plan, train, n, pair_counter(platform, workspace, plan))
     valid = (pair for pair in pairs if pair.dropped is None)
-    n_judged = n_calls = 0
-    while some := list(islice(valid, JUDGED_AT_ONCE)):
-        n_calls += 1
-        _judge(platform, workspace, by, some, f"judge-pairs-{n_calls}")
+    n_judged, missing = 0, list[str]()
+    for number in count(1):
+        if not (some := list(islice(valid, JUDGED_AT_ONCE))):
+            break
+        asked = [both for pair in some for both in pair_questions(by.rubric, pair)]
+        told = _ask(platform, workspace, by, asked, RESPONSE_FORMAT, f"judge-pairs-{number}")
         n_judged += len(some)
+        missing += [why for why in told if isinstance(why, str)]
         say(workspace, "pairs", f"{n_judged:,} pairs judged, in both orders")
+    if len(missing) > MAX_UNANSWERED_SHARE * 2 * n_judged:
+        raise TooFewPairs(
+            f"{len(missing)} of {2 * n_judged} verdicts of the judge did not come; the last reason: {missing[-1]}. "
+            "Start the session again: only the missing ones are asked for."
+        )
 
 
 def _judge(

@@ -59,7 +59,7 @@ def test_after_kill_9_while_a_batch_job_runs_its_answers_are_taken_and_none_is_b
     with answering({"plan": {"decision": "approve"}}):
         process = start(parameters)
         try:
-            deadline = time.monotonic() + 180
+            deadline = time.monotonic() + 600
             while not jobs_of(local_server.url, SESSION):
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
@@ -68,7 +68,7 @@ def test_after_kill_9_while_a_batch_job_runs_its_answers_are_taken_and_none_is_b
             process.wait()
 
     with answering({**APPROVE, "comparison": {"decision": "stop"}}) as gates:
-        assert start(parameters).wait(300) == 0
+        assert start(parameters).wait(900) == 0
     assert [gate for gate, _ in gates.pages] == ["comparison"]
     workspace = Workspace(SESSION, home)
     assert jobs_of(local_server.url, SESSION) == [f"pw-{SESSION}-pairs-b0001", f"pw-{SESSION}-pairs-b0002"]

@@ -51,11 +51,16 @@ def test_the_share_by_position_leaves_out_what_was_not_read_and_counts_it():
 
 def test_an_untried_judge_is_called_so_where_its_word_counts():
     judged = JudgedPairs.of("j", verdicts(*[("A", "B")] * 12))
-    found = first_pass_judged(20, Counter(), judged, n_shown=6, doubt="not tried before")
+    found = first_pass_judged(20, Counter(), judged, n_shown=6, tried=False)
     assert found.separates
     assert "its rubric was written from 6 others; the judge was not tried before" in found.text()
     page = first_pass_markdown(found, "s", "w", [])
     assert "the judge could not be tried before" in page
+    doubted = first_pass_judged(
+        20, Counter(), judged, doubt="The judge j is below the line: it only looks at the place"
+    )
+    assert doubted.text().endswith("The judge j is below the line: it only looks at the place")
+    assert "could not be tried before" not in first_pass_markdown(doubted, "s", "w", [])
 
 
 def model(name: str, billions: float, **more) -> Model:
@@ -105,6 +110,13 @@ def test_judging_pairs_is_a_line_of_the_plan():
     assert line.usd == pytest.approx((4000 * 750 * 1.0 + 4000 * 150 * 2.0) / 1e6)
     assert line.usd_high == pytest.approx((4000 * 750 * 1.0 + 4000 * 1024 * 2.0) / 1e6)
     assert pair_judging_lines(plan, planned(), request, prices, 81.0) == []
+    # on the platform: 8 USD an hour for two starts and two sleeps of 300 s, 600,000 tokens at 1,500 a second
+    here = plan.model_copy(update={"judge": judge.model_copy(update={"address": ""})})
+    [line] = pair_judging_lines(here, pairs, request, prices, 81.0)
+    assert line.usd == pytest.approx(8.0 * (2 * 300 + 400 + 2 * 300) / 3600)
+    deployed = pairs.model_copy(update={"judging": PairJudging(tried=True, writes=False, deployed=True)})
+    waits = [pair_lines(p, Serving(), prices, 0)[0].seconds for p in (pairs, deployed)]
+    assert waits[1] - waits[0] == pytest.approx(300)  # until the judge is up
     notes = " ".join(pair_notes(pairs))
     assert "judged by j, in both orders" in notes
     assert "those that it reverses, ties or does not read are left out, too" in notes
