@@ -19,7 +19,7 @@ from preference.settings import PreferenceRequest
 _OWN_FILE = re.compile(r"(?P<file>.+\.py)::\w+")
 
 
-@task(cache_policy=NO_CACHE)  # models come and go
+@task(task_run_name="list-known-models", cache_policy=NO_CACHE)  # models come and go
 def list_known_models(platform: FireworksPlatform) -> list[KnownModel]:
     """The models that a text may name: the account's own and the platform's."""
     with platform.get_client() as client:
@@ -33,7 +33,7 @@ def list_known_models(platform: FireworksPlatform) -> list[KnownModel]:
         ]
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="look-up-names", cache_policy=NO_CACHE)
 def look_up_names(platform: FireworksPlatform, request: PreferenceRequest, said: list[str]) -> list[Question]:
     """A question for each name that is not there: the evaluator, and what came out of a text (said: its fields)."""
     with platform.get_client() as client:

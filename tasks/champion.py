@@ -24,7 +24,7 @@ class NoChampion(ValueError):
     """The champion cannot be compared with; the message says why, and what to change."""
 
 
-@task
+@task(task_run_name="find-champion")
 def find_champion(
     platform: FireworksPlatform, workspace: Workspace, request: PreferenceRequest, bases: Sequence[PlannedBase]
 ) -> Champion | None:

@@ -53,7 +53,9 @@ def take_down_evaluation(client: FireworksClient, workspace: Workspace, only: st
     return gone
 
 
-@task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10)  # safe: its ID was chosen beforehand
+@task(
+    task_run_name="deploy-winner", cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10
+)  # safe: its ID was chosen beforehand
 def deploy_winner(
     platform: FireworksPlatform, workspace: Workspace, winner: Contestant, plan: Plan, question: str
 ) -> Endpoint:

@@ -50,7 +50,7 @@ class TooFewAnswers(RuntimeError):
     """So many held-out prompts have no answer that a comparison would mislead."""
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="fetch-evaluator", cache_policy=NO_CACHE)
 def fetch_evaluator(platform: FireworksPlatform, workspace: Workspace, name: str) -> EvaluatorSource:
     """The evaluator's source from the platform; a local path/to/file.py::function is uploaded first, as a new one."""
     with platform.get_client(workspace.session) as client:
@@ -209,7 +209,7 @@ def _evaluation_row(prompt: HeldOutPrompt, answer: ScoredAnswer) -> dict[str, An
     }
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="try-evaluator", cache_policy=NO_CACHE)
 def try_evaluator(
     workspace: Workspace, source: EvaluatorSource, environment: Path | None, train: Path, *, unsandboxed: bool
 ) -> list[str]:
@@ -241,7 +241,7 @@ def _sample_rows(train: Path) -> Iterator[dict[str, Any]]:
                     yield _evaluation_row(prompt, ScoredAnswer(prompt_id=name, prompt="", text=text))
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="prepare-evaluator", cache_policy=NO_CACHE)
 def prepare_evaluator(workspace: Workspace, source: EvaluatorSource, *, unsandboxed: bool) -> Path | None:
     """The evaluator's own environment, made once for its requirements; None where it has none."""
     if not source.requirements:

@@ -38,7 +38,7 @@ class BaseModelsRefused(ValueError):
     """Some of the base models cannot be tuned here; the message says which, why, and the nearest that can."""
 
 
-@task  # the client tries again by itself where that helps
+@task(task_run_name="resolve-base-models")  # the client tries again by itself where that helps
 def resolve_base_models(
     platform: FireworksPlatform, workspace: Workspace, names: Sequence[str], curated: Sequence[str]
 ) -> list[Model]:
@@ -138,7 +138,7 @@ def joined(files: list[Path], folder: Path) -> Path:
     return whole
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="split-dataset", cache_policy=NO_CACHE)
 def split_dataset(workspace: Workspace, request: PreferenceRequest, train: Path, held_out: Path | None) -> splits.Split:
     """Training rows and held-out rows with no prompt on both sides; the same on every machine."""
     ours, theirs = workspace.path("dataset", "train.jsonl"), workspace.path("dataset", "held_out.jsonl")
@@ -153,7 +153,7 @@ def split_dataset(workspace: Workspace, request: PreferenceRequest, train: Path,
     return split
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="measure-data", cache_policy=NO_CACHE)
 def measure_data(
     platform: FireworksPlatform,
     workspace: Workspace,
@@ -232,7 +232,9 @@ def tokenizer_folder(platform: FireworksPlatform, workspace: Workspace, base_mod
     return folder
 
 
-@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10)  # safe: its ID was chosen beforehand
+@task(
+    task_run_name="upload-training-set", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=10
+)  # safe: its ID was chosen beforehand
 def upload_training_set(platform: FireworksPlatform, workspace: Workspace, split: splits.Split) -> str:
     """The training side as a new dataset of its own; its full name."""
     with platform.get_client(workspace.session) as client:

@@ -44,7 +44,7 @@ class Judge:
     address: str
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="find-judge", cache_policy=NO_CACHE)
 def find_judge(platform: FireworksPlatform, name: str) -> Judge:
     """The JudgeEndpoint block of that name, else the model of that name on the platform. Raises NoJudge."""
     if not name:

@@ -65,7 +65,7 @@ class Tries(BaseModel):
         return self.tries[self.used]
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="gather-labels", cache_policy=NO_CACHE)
 def gather_labels(
     platform: FireworksPlatform, workspace: Workspace, request: PreferenceRequest, train: Path
 ) -> Labels | None:
@@ -122,7 +122,7 @@ def summarize_judge(judge: Judge, labels: Labels | None, rubric: str, train: Pat
     return JudgePlan(judge=judge.summary, rubric=rubric.strip(), labels=summary)
 
 
-@task(cache_policy=NO_CACHE)  # what is journaled is not asked again
+@task(task_run_name="qualify-judge", cache_policy=NO_CACHE)  # what is journaled is not asked again
 def qualify_judge(
     platform: FireworksPlatform, workspace: Workspace, judge: Judge, rubric: str, labels: Labels
 ) -> Qualification:

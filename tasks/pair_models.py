@@ -28,7 +28,7 @@ from tasks.watching import within_budget
 STRONG, WEAK = "strong", "weak"
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="choose-pair-models", cache_policy=NO_CACHE)
 def choose_pair_models(
     platform: FireworksPlatform,
     workspace: Workspace,

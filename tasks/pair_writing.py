@@ -50,7 +50,7 @@ MIN_PAIRS = 3  # the API's own minimum of training rows
 LINES = (STRONG_ANSWERS, WEAK_ANSWERS, PAIR_JUDGING)
 
 
-@task(cache_policy=NO_CACHE)  # made again from the journal in seconds
+@task(task_run_name="write-candidates", cache_policy=NO_CACHE)  # made again from the journal in seconds
 def write_candidates(platform: FireworksPlatform, workspace: Workspace, plan: Plan, split: Split) -> int:
     """All pairs that pass the rules, before a judge has a word on them; how many. Raises TooFewPairs.
 
@@ -99,7 +99,7 @@ def require_enough(workspace: Workspace, n_prompts: int, n_valid: int, drops: Co
     )
 
 
-@task(cache_policy=NO_CACHE)  # made again from the journal in seconds
+@task(task_run_name="write-pairs", cache_policy=NO_CACHE)  # made again from the journal in seconds
 def write_pairs(
     platform: FireworksPlatform,
     workspace: Workspace,

@@ -11,7 +11,7 @@ from preference.cost import PriceBook
 MACHINE = "machine.json"
 
 
-@task
+@task(task_run_name="price-book")
 def price_book(platform: FireworksPlatform, workspace: Workspace) -> PriceBook:
     """Measured once a session, so that one that goes on is not asked about another plan."""
     book = platform.get_price_book()
