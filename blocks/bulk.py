@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -22,6 +22,7 @@ import orjson
 from pydantic import ValidationError
 
 from blocks.connection import CHAT_READ_S, CHAT_TIMEOUT, TRIES, Connection, ssl_context
+from blocks.dialect import Dialect
 from blocks.errors import (
     BadAnswer,
     NotAllowed,
@@ -77,8 +78,12 @@ class BulkChat:
         address: Callable[[str], str] = str,
         url: str | None = None,
         read_timeout_s: float = CHAT_READ_S,
+        dialect: Dialect | None = None,
     ) -> None:
-        """url: where completions are asked for, by default the platform's own path; read_timeout_s: of one try."""
+        """url: where completions are asked for, by default the platform's own path; read_timeout_s: of one try.
+
+        dialect: what may be left out of a request that is refused because of it.
+        """
         self._connection = connection
         self._concurrency = concurrency
         self._patience_s = patience_s
@@ -86,6 +91,7 @@ class BulkChat:
         self._address = address
         self._url = url or connection.root + CHAT_PATH
         self._read_timeout_s = read_timeout_s
+        self._dialect = dialect or Dialect(())
 
     async def __aenter__(self) -> BulkChat:
         pool = aiohttp.TCPConnector(limit=self._concurrency, ssl=ssl_context())
@@ -103,6 +109,13 @@ class BulkChat:
 
     async def ask(self, request: ChatRequest) -> ChatResult:
         """The request's result. Raises only what ends the whole lot: NotAllowed."""
+        while True:
+            params, told = self._dialect.put(request.params)
+            result = await self._ask(replace(request, params=params, adapted=told))
+            if not self._dialect.learn(result.error, params):
+                return result
+
+    async def _ask(self, request: ChatRequest) -> ChatResult:
         began, tries, waits = time.monotonic(), 0, self._connection.waits()
         limit = self._limit(request.model)
         while True:

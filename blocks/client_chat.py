@@ -9,6 +9,7 @@ from typing import Any
 from blocks.bulk import CHAT_PATH, BulkChat, ChatRequest, ChatResult, as_they_come
 from blocks.client_serving import Serving
 from blocks.connection import CHAT_TIMEOUT
+from blocks.dialect import WITHOUT_BOUNDS, shared_dialect
 from blocks.limits import shared_limit
 from preference.wire import ChatCompletion
 
@@ -46,6 +47,7 @@ class Chat(Serving):
             patience_s=patience_s,
             limit=lambda model: shared_limit(root, account, model),
             address=self.address,
+            dialect=shared_dialect(root, account, changes=(WITHOUT_BOUNDS,)),
         )
         async with bulk, aclosing(as_they_come(requests, bulk.ask, concurrency)) as results:
             async for result in results:

@@ -101,18 +101,10 @@ class JudgeEndpoint(Block):
             limit=lambda model: shared_limit(self.base_url, model),
             url=f"{self.base_url}/chat/completions",
             read_timeout_s=self.read_timeout_s,
+            dialect=shared_dialect(self.base_url, self.model),
         )
-        dialect = shared_dialect(self.base_url, self.model)
-
-        async def ask(request: ChatRequest) -> ChatResult:
-            while True:
-                sent = dialect.put(request)
-                result = await bulk.ask(sent)
-                if not dialect.learn(result.error, sent):
-                    return result
-
         try:
-            async with bulk, aclosing(as_they_come(requests, ask, concurrency)) as results:
+            async with bulk, aclosing(as_they_come(requests, bulk.ask, concurrency)) as results:
                 async for result in results:
                     yield result
         finally:

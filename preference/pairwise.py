@@ -19,6 +19,7 @@ from typing import Any
 from preference.rates import Verdict
 
 MAX_CHARACTERS = 12_000  # of the conversation, and of each answer: about 3,000 tokens
+MAX_REASON = 800  # characters: two long sentences
 EXPECTED_REPLY_TOKENS = 150
 
 RESPONSE_FORMAT: dict[str, Any] = {
@@ -29,7 +30,7 @@ RESPONSE_FORMAT: dict[str, Any] = {
         "schema": {
             "type": "object",
             "properties": {
-                "reason": {"type": "string"},
+                "reason": {"type": "string", "maxLength": MAX_REASON},  # or small models never come to the winner
                 "winner": {"type": "string", "enum": ["A", "B", "tie"]},
             },
             "required": ["reason", "winner"],

@@ -10,10 +10,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from preference.labelled import LabelledPair
+from preference.labelled import RUBRIC_PAIRS, LabelledPair
 from preference.pairwise import as_data, content_code, conversation_text
 
 MOST_CRITERIA = 7
+MAX_CRITERION = 400  # characters: one long sentence
 EXPECTED_RUBRIC_TOKENS = 500
 
 RUBRIC_FORMAT: dict[str, Any] = {
@@ -26,11 +27,12 @@ RUBRIC_FORMAT: dict[str, Any] = {
             "properties": {
                 "criteria": {
                     "type": "array",
+                    "maxItems": MOST_CRITERIA,
                     "items": {
                         "type": "object",
                         "properties": {
-                            "text": {"type": "string"},
-                            "pairs": {"type": "array", "items": {"type": "integer"}},
+                            "text": {"type": "string", "maxLength": MAX_CRITERION},
+                            "pairs": {"type": "array", "maxItems": RUBRIC_PAIRS, "items": {"type": "integer"}},
                         },
                         "required": ["text", "pairs"],
                         "additionalProperties": False,

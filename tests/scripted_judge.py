@@ -1,8 +1,8 @@
 """Judges behind a loopback OpenAI-compatible endpoint, each known by its model's name.
 
 perfect: the better answer, as `better` says. first: always A. longer: the longer answer. coin: by a hash of what it
-saw. json-mode, words, thinker: perfect, and they take no schema, no format, no temperature. hang: never answers.
-garbage: text around a verdict. refuse: 400. half: perfect, and garbage for every other pair.
+saw. unbounded, json-mode, words, thinker: perfect, and they take no bounds, no schema, no format, no temperature.
+hang: never answers. garbage: text around a verdict. refuse: 400. half: perfect, and garbage for every other pair.
 A rubric is written by all of them but hang, garbage and refuse, in the words of `criteria`.
 """
 
@@ -88,6 +88,8 @@ class ScriptedJudges:
     def refusal(model: str, body: dict) -> str | None:
         """In the words of servers that are in use."""
         kind = body.get("response_format", {}).get("type")
+        if model == "unbounded" and "maxLength" in json.dumps(body):
+            return "Invalid schema for response_format 'verdict': 'maxLength' is not permitted."
         if model == "json-mode" and kind == "json_schema":
             return "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model."
         if model == "words" and kind:

@@ -11,9 +11,10 @@ from blocks import errors
 from blocks.answers import answer_texts
 from blocks.bulk import ChatRequest
 from blocks.judge import JudgeEndpoint
-from preference.pairwise import RESPONSE_FORMAT, question, read_reply
+from preference.pairwise import MAX_REASON, RESPONSE_FORMAT, question, read_reply
 from tests.scripted_judge import ScriptedJudges
 
+UNBOUNDED = json.loads(json.dumps(RESPONSE_FORMAT).replace(f', "maxLength": {MAX_REASON}', ""))
 KEY = "sk-NeverToBeSeen"
 
 
@@ -68,6 +69,7 @@ def test_a_refusal_is_a_result_and_a_wrong_key_ends_it_all(judges):
     ("model", "told", "sent"),
     [
         ("perfect", "", {"max_tokens": 1024, "temperature": 0, "response_format": RESPONSE_FORMAT}),
+        ("unbounded", "", {"max_tokens": 1024, "temperature": 0, "response_format": UNBOUNDED}),
         (
             "json-mode",
             "without a schema",

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 def labelled(file: Path) -> str:
     """Sums with a right and a wrong answer, of which the right one is the shorter every other time."""
     rows = []
-    for n in range(16):
+    for n in range(12):
         right, wrong = f"It is {2 * n + 3}.", f"It is {3 * n + 40}."
         longer = " That is what you get when you add the one number to the other."
         sides = (right, wrong + longer) if n % 2 else (right + longer, wrong)
@@ -64,7 +64,7 @@ def test_the_packaged_model_is_caught_as_a_judge_and_trains_nothing(prefect, tmp
     assert tries is not None
     found = tries.best
     print(found.model_dump_json(indent=1, exclude={"rubric"}))
-    assert found.n_labels == 16
+    assert found.n_labels == 12
     assert found.unread is not None
     assert found.unread <= 0.2  # it answers in the form that is asked for, by constrained decoding
     assert found.consistent is not None
