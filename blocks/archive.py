@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from blocks.errors import Refused
@@ -17,6 +18,7 @@ MAX_FILES = 10_000
 # what eval-protocol leaves out of an evaluator's archive; all that begins with a dot, such as .env, too
 _LEFT_OUT = {"venv", "env", "build", "dist", "node_modules", "__pycache__"}
 _LEFT_OUT_SUFFIXES = {".pyc", ".log", ".egg-info"}
+_OF_ITS_OWN = "An evaluator's folder goes along whole: give its code a folder of its own, without data."
 
 
 def pack(folder: Path, target: Path) -> Path:
@@ -33,16 +35,23 @@ def pack(folder: Path, target: Path) -> Path:
             with path.open("rb") as file:
                 tar.addfile(info, file)
     if target.stat().st_size > MAX_PACKED_BYTES:
-        raise Refused(f"{folder} packs to more than {MAX_PACKED_BYTES >> 20} MB: an evaluator holds code, not data.")
+        raise Refused(f"{folder} packs to more than {MAX_PACKED_BYTES >> 20} MB. {_OF_ITS_OWN}")
     return target
 
 
-def _sources(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        left_out = any(p in _LEFT_OUT or p.startswith(".") for p in parts) or path.suffix in _LEFT_OUT_SUFFIXES
-        if path.is_file() and not path.is_symlink() and not left_out:
-            yield path
+def _sources(folder: Path) -> list[Path]:
+    """The files that are packed, in order. What is left out is not even walked through: it may be large."""
+    found: list[Path] = []
+    for path, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not _is_left_out(name)]
+        found += [Path(path, name) for name in names if not _is_left_out(name)]
+        if len(found) > MAX_FILES:
+            raise Refused(f"{folder} holds more than {MAX_FILES:,} files. {_OF_ITS_OWN}")
+    return sorted(path for path in found if path.is_file() and not path.is_symlink())
+
+
+def _is_left_out(name: str) -> bool:
+    return name in _LEFT_OUT or name.startswith(".") or Path(name).suffix in _LEFT_OUT_SUFFIXES
 
 
 def unpack(packed: Path, folder: Path) -> Path:

@@ -124,6 +124,24 @@ def test_too_many_files_are_refused(tmp_path, monkeypatch):
         archive.unpack(packed(tmp_path, *((f"f{i}", b"") for i in range(4))), tmp_path / "out")
 
 
+def test_a_folder_that_is_more_than_an_evaluator_is_refused_before_it_is_packed(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_FILES", 3)
+    folder = folder_of(tmp_path, **{f"{n}.py": "x" for n in range(3)})
+    (folder / "node_modules").mkdir()
+    (folder / "node_modules" / "more.js").write_text("")
+    assert archive.pack(folder, tmp_path / "fits.tar.gz").exists()
+    (folder / "data.csv").write_text("")
+    with pytest.raises(errors.Refused, match=r"more than 3 files\. .* give its code a folder of its own"):
+        archive.pack(folder, tmp_path / "not.tar.gz")
+
+
+def test_a_file_is_no_folder_and_a_name_can_be_shown(tmp_path):
+    with pytest.raises(errors.Refused, match="'my-eval/a' as a file and as a folder"):
+        archive.unpack(packed(tmp_path, ("my-eval/a", b"1"), ("my-eval/a/b", b"2")), tmp_path / "out")
+    with pytest.raises(errors.Refused, match="a name that cannot be shown"):
+        archive.unpack(packed(tmp_path, ("my-eval/a\nb.py", b"1")), tmp_path / "out")
+
+
 @pytest.mark.parametrize("content", [b"", b"not a tar", b"\x1f\x8b broken gzip"])
 def test_what_is_no_archive_is_refused(tmp_path, content):
     path = tmp_path / "a.tar.gz"
