@@ -11,7 +11,7 @@ from pydantic import Field
 from blocks.workspace import Workspace
 from flows.gates import RunRejected, gate
 from preference.approval import beyond_plan, line_price
-from preference.comparison import Comparison, Contestant, beats_champion
+from preference.comparison import Comparison, Contestant, why_not_promoted
 from preference.comparison_page import comparison_markdown, headline_text
 from preference.cost import usd_text
 from preference.evaluator_plan import EvaluatorSummary
@@ -251,12 +251,11 @@ def review(workspace: Workspace, comparison: Comparison, plan: Plan) -> Review:
                 return Review(None, f"{comparison.proposed} was not deployed, as told at the promotion gate")
             return Review(candidates[comparison.proposed])
         named = answer.candidate.strip()
-        if named in candidates and beats_champion(comparison, named):
+        why_not = why_not_promoted(comparison, named) if named in candidates else f"There is no candidate {named!r}"
+        if not why_not:
             return Review(candidates[named])
         n_refused += 1  # a page of its own each time: the same answer to the same page would be found, not asked for
-        refusal = f"> {n_refused}. There is no candidate {named!r}; there are {', '.join(candidates)}.\n\n"
-        if named in candidates:
-            refusal = f"> {n_refused}. {named} does not score above the champion, and nothing else is promoted.\n\n"
+        refusal = f"> {n_refused}. {why_not}; there are {', '.join(candidates)}.\n\n"
 
 
 def promote(workspace: Workspace, comparison: Comparison, plan: Plan) -> bool:

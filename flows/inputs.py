@@ -70,8 +70,7 @@ def ask_what_is_missing(run: Session) -> Asked:
         filled = fill(request, reading, answers)
         questions = [q for q in reading.questions if q.field not in answers] + filled.questions + missing(filled)
         asked = {q.field for q in questions}
-        said = [*reading.fields, *answers]
-        questions += [q for q in look_up_names(run.platform, filled.request, said) if q.field not in asked]
+        questions += [q for q in look_up_names(run.platform, filled.request) if q.field not in asked]
         if not questions:
             return Asked(filled, catalogue)
         answers |= _ask(run.workspace, filled, questions, catalogue, number, request.gate_timeout_days)
@@ -127,7 +126,7 @@ def _without_unknown_models(run: Session, asked: Asked, reading: Reading) -> Non
     if not names:
         return
     request = asked.request.model_copy(update={"base_models": names})
-    questions = [q for q in look_up_names(run.platform, request, ["base_models"]) if q.field == "base_models"]
+    questions = [q for q in look_up_names(run.platform, request) if q.field == "base_models"]
     if questions:
         reading.questions += questions
         reading.refused = [one for one in reading.refused if not one.field]

@@ -37,6 +37,7 @@ from tasks.judged_sweep import JudgedSweep
 from tasks.pair_models import choose_pair_models
 from tasks.pricing import price_book
 from tasks.progress import begin
+from tasks.search import batches
 from tasks.serving import evaluation_serving
 from tasks.spending import ledger, nothing_or_spent
 from tasks.training import sweep_slots, train_trial
@@ -126,12 +127,14 @@ def phases(run: Session) -> Ending:
             for rung, _ in enumerate(plan.rungs, 1):
                 run.slots = halving.slots(rung, alive)
                 alive = halving.climb(rung, alive, split, run.slots)
-            run.slots = sweep_slots(workspace, plan.trials, request.max_active_jobs)
-            training = train_trial.map(
-                unmapped(platform), unmapped(workspace), plan.trials, unmapped(dataset), unmapped(run.slots)
-            )
-            sweep = JudgedSweep(workspace, plan, run.slots, measure, selection)
-            contestants = contestants_of(plan, sweep.follow(training))
+            sweep = JudgedSweep(workspace, plan, measure, selection)
+            for batch in batches(workspace, plan, sweep):  # a grid is one batch
+                run.slots = sweep_slots(workspace, batch, request.max_active_jobs)
+                training = train_trial.map(
+                    unmapped(platform), unmapped(workspace), batch, unmapped(dataset), unmapped(run.slots)
+                )
+                sweep.follow(batch, training, run.slots)
+            contestants = contestants_of(plan, [sweep.ended[trial.name] for trial in plan.trials])
             comparison = measure.compare(contestants, selection, confirmation, sweep.measured)
     reporting.publish_comparison(workspace, comparison)
     decided = review(workspace, comparison, plan)

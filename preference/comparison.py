@@ -99,6 +99,7 @@ class Standing(BaseModel):
     mean_words: float | None = None
     n_failed: int = 0  # answers that could not be scored
     flags: list[str] = []
+    blocked: list[str] = []  # those of the flags that no human overrules; that it was left out is none
     length_controlled: Estimate | None = None  # a judge's win rate against the opponent at equal length
     n_won_tied_lost: tuple[int, int, int] | None = None  # by a judge, over both orders
     n_flipped: int = 0  # of the ties, those where the verdict changed with the order
@@ -210,13 +211,22 @@ def compare_halves(
         needed = (opponent, proposed.base, proposed.name, CHAMPION)
         measured = answers([c for c in contestants if c.name in needed], "confirmation")
     shown = headline(proposed, comparison.base.contestant, measured, confirmed=has_confirmation, judge=judge)
-    doubt = _champion_doubt(shown)
+    doubts = [doubt for doubt in (_unconfirmed(shown), _champion_doubt(shown)) if doubt]
     return comparison.model_copy(
         update={
             "headline": shown,
-            "clear": comparison.clear and not doubt,
-            "reasons": [*([doubt] if comparison.clear and doubt else []), *comparison.reasons],
+            "clear": comparison.clear and not doubts,
+            "reasons": [*(doubts if comparison.clear else []), *comparison.reasons],
         }
+    )
+
+
+def _unconfirmed(shown: Headline) -> str:
+    """That what was clear on the prompts that choose is not even there on those that confirm; "" where it is."""
+    if not shown.confirmed or (shown.difference.value or 0) > 0:
+        return ""
+    return f"{shown.candidate} does not beat its opponent on the prompts that confirm: " + shown.difference.text(
+        signed=True
     )
 
 
@@ -226,6 +236,16 @@ def _champion_doubt(shown: Headline) -> str:
         return ""
     by = shown.over_champion.text(signed=True) if shown.over_champion else "unknown"
     return f"{shown.candidate} does not beat the champion on the prompts of the headline: {by}."
+
+
+def why_not_promoted(comparison: Comparison, candidate: str) -> str:
+    """Why a candidate may not be deployed even where a human names it; "" where it may be."""
+    found = next(s for s in comparison.candidates if s.contestant.name == candidate)
+    if found.blocked:
+        return f"{candidate} is flagged ({'; '.join(found.blocked)}), and nothing flagged is promoted"
+    if not beats_champion(comparison, candidate):
+        return f"{candidate} does not score above the champion, and nothing else is promoted"
+    return ""
 
 
 def beats_champion(comparison: Comparison, candidate: str) -> bool:
@@ -314,6 +334,7 @@ def _standing(
         mean_words=sum(words) / len(words) if words else None,
         n_failed=sum(a.score is None and not a.left_out for a in own),
         flags=list(flagged),
+        blocked=[flag for flag in flagged if flag not in {a.reason for a in own if a.left_out}],
         length_controlled=_length_controlled(own, answers[opponent]) if judged else None,
         n_won_tied_lost=(scores.count(1.0), scores.count(0.5), scores.count(0.0)) if judged else None,
         n_flipped=sum(a.score == 0.5 and a.verdicts not in ([], ["tie", "tie"]) for a in own),

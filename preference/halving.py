@@ -27,7 +27,7 @@ def rungs_for(
 
     Automatic: the grid for few trials and for any grid that the request spells out.
     """
-    if strategy is Strategy.GRID:
+    if strategy in (Strategy.GRID, Strategy.TPE):
         return ()
     fits = n_trials >= FEWEST_TRIALS and n_pairs >= FEWEST_PAIRS and not makes_pairs
     if strategy is Strategy.HALVING:

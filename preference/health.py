@@ -11,6 +11,7 @@ from typing import Any
 
 from preference.settings import Method
 
+LOSSES = ("dpo_loss", "orpo_loss", "loss", "train/loss")  # a platform's names for it
 LN_2 = math.log(2)
 FIRST_LOSS_SLACK = 0.05  # a batch of few pairs in bf16: measured within 0.01 on the packaged model
 FEW_STEPS = 10  # accuracy 1 before that: the pairs are too easy (huggingface/trl#894)
@@ -21,10 +22,10 @@ EXPLODED = 100.0  # gradient norm; 0.01 to 10 is usual (Axolotl's documentation)
 
 def training_health(method: Method, metrics: Sequence[Mapping[str, Any]]) -> list[str]:
     """Sentences about what the metrics, a mapping a logged step in order, should make one doubt."""
-    losses = series(metrics, "dpo_loss", "orpo_loss", "loss", "train/loss")
+    losses = series(metrics, *LOSSES)
     accuracies = series(metrics, "accuracy", "train/accuracy")
     found = [
-        _not_a_number(metrics),
+        not_a_number(metrics, (*LOSSES, "grad_norm")),
         _first_loss(losses) if method is Method.DPO else None,
         _accuracy(accuracies, metrics),
         _margin(series(metrics, "margin", "train/margin", "reward_margin", "log_odds_ratio")),
@@ -46,9 +47,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _not_a_number(metrics: Sequence[Mapping[str, Any]]) -> str | None:
+def not_a_number(metrics: Sequence[Mapping[str, Any]], keys: Sequence[str] = LOSSES) -> str | None:
+    """That a loss is NaN or infinite, with advice: such a trial has failed, since its weights are lost."""
     for line in metrics:
-        for key in ("dpo_loss", "orpo_loss", "loss", "train/loss", "grad_norm"):
+        for key in keys:
             if _is_number(line.get(key)) and not math.isfinite(line[key]):
                 return f"{key} is {line[key]} at step {line.get('step', '?')}: lower the learning rate."
     return None

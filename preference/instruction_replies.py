@@ -34,6 +34,7 @@ _LABELS = {  # what is put before a bare answer, so that it reads as an instruct
     "sampling.max_tokens": "max tokens",
     "sampling.temperature": "temperature",
 }
+_ID = r"[\w./:-]+"
 _YES = re.compile(r"\W*(yes|y|ok|okay|sure|sweep|fine|all of them|go ahead|please do)\b[\w\s,.!]*", re.I)
 
 
@@ -55,5 +56,7 @@ def reply(field: str, text: str, catalogue: Sequence[KnownModel] = ()) -> dict[s
         return said.fields if not (said.questions or said.refused) else {}
     if field == "base_models" and not (said.questions or said.refused):
         names = [name.strip() for name in re.split(r",|;|\band\b", text)]
-        return {field: names} if all(re.fullmatch(r"[\w./:-]+", name) for name in names) else {}
+        return {field: names} if all(re.fullmatch(_ID, name) for name in names) else {}
+    if field in ("pairs.strong", "pairs.weak") and not (said.questions or said.refused) and re.fullmatch(_ID, text):
+        return {field: text}
     return {}

@@ -25,10 +25,11 @@ from preference.halving import halving_text, priced_jobs, rung_jobs, rungs_for
 from preference.judge_plan import JudgePlan, judge_lines, judge_text, judge_warnings, pair_judging_lines
 from preference.ledger import Ledger, Spent
 from preference.pair_plan import GUESSED_SPREAD, PairPlan, base_as_made, batch_offer, pair_lines, pair_notes, with_pairs
-from preference.settings import Method, PreferenceRequest
+from preference.search import Search, SearchRefused, search_text, stand_ins
+from preference.settings import Method, PreferenceRequest, Strategy
 from preference.stats import expected_half_width
 from preference.trials import Trial, grid_trials, is_explicit
-from preference.wire import resource_id
+from preference.wire import Model, resource_id
 
 # the lines of the bill
 TRAINING = "Training"
@@ -56,7 +57,7 @@ class Plan(BaseModel):
     opponent: str  # whom every candidate and every other base plays: the name of one of the bases
     evaluator: EvaluatorSummary | None  # None: a judge compares
     judge: JudgePlan | None = None
-    trials: list[Trial]
+    trials: list[Trial]  # with a search, stand-ins that are as dear as any that it may draw
     lines: list[CostLine]
     wall_s: float
     half_width: float | None  # of the headline's 95 % interval, win rate, 0 to 1
@@ -67,6 +68,7 @@ class Plan(BaseModel):
     pairs: PairPlan | None = None  # None: the dataset has them
     understood: list[str] = []  # lines of the page: what the text was understood to ask for
     rungs: list[float] = []  # shares of the pairs that all, then the better half, ... are trained on before all pairs
+    search: Search | None = None  # the trials are drawn while the run goes on
     past: list[EstimateError] = []  # of sessions on the same platform before it
 
     @property
@@ -81,6 +83,11 @@ class Plan(BaseModel):
     def jobs(self) -> list[Trial]:
         """Every job that the plan may start."""
         return [*rung_jobs(self.session, self.trials, self.rungs), *self.trials]
+
+    @property
+    def n_trainings(self) -> int:
+        """How often trials are trained side by side and then measured."""
+        return self.search.n_batches if self.search else 1 + len(self.rungs)
 
     @property
     def sha256(self) -> str:
@@ -110,14 +117,15 @@ def draft_plan(
     if champion and champion.base not in {base.name for base in bases}:
         raise PlanRefused(f"the champion {champion.model} needs a base model that the budget has no room for")
     data = bases[0].data
-    trials = grid_trials(session, request, [base.model for base in bases])
+    search, trials = _search_or_grid(session, request, [base.model for base in bases])
     try:
         explicit = is_explicit(request)
         rungs = rungs_for(request.strategy, len(trials), data.n_train, explicit=explicit, makes_pairs=pairs is not None)
     except ValueError as error:
         raise PlanRefused(str(error)) from None
     jobs = priced_jobs(session, trials, rungs)
-    lines = cost_lines(request, jobs, bases, prices, champion, judge)
+    n_trainings = search.n_batches if search else 1 + len(rungs)
+    lines = cost_lines(request, jobs, bases, prices, champion, judge, n_trainings)
     if pairs:
         lines += pair_lines(pairs, request.serving, prices, data.train_prompt_tokens)
         offer = batch_offer(pairs, request.serving, prices, data.train_prompt_tokens)
@@ -151,7 +159,21 @@ def draft_plan(
         champion=champion,
         rungs=list(rungs),
         pairs=pairs,
+        search=search,
     )
+
+
+def _search_or_grid(
+    session: str, request: PreferenceRequest, bases: Sequence[Model]
+) -> tuple[Search | None, list[Trial]]:
+    """The trials, and the search that draws them where there is one. Raises PlanRefused."""
+    if request.strategy is not Strategy.TPE:
+        return None, grid_trials(session, request, bases)
+    try:
+        search = Search.of(request, bases)
+    except SearchRefused as error:
+        raise PlanRefused(str(error)) from None
+    return search, stand_ins(search, session, request, bases[0])
 
 
 def _require_context(request: PreferenceRequest, bases: Sequence[PlannedBase]) -> None:
@@ -205,8 +227,12 @@ def cost_lines(
     prices: PriceBook,
     champion: Champion | None = None,
     judge: JudgePlan | None = None,
+    n_trainings: int = 1,
 ) -> list[CostLine]:
-    """Training, held-out sampling, evaluator or judge, and the winner's first hour, in that order."""
+    """Training, held-out sampling, evaluator or judge, and the winner's first hour, in that order.
+
+    n_trainings: see Plan.
+    """
     speed = prices.throughput
     data = bases[0].data
     jobs = [_job_line(base_of(bases, trial), trial, prices) for trial in trials]
@@ -214,7 +240,7 @@ def cost_lines(
     n_models = len(trials) + len(bases) + (champion is not None)  # the bases answer, too
     n_answers = n_models * data.n_held_out
     answer_tokens = n_answers * request.sampling.max_tokens
-    n_starts = evaluation_starts(request, len(trials), bases, len({trial.share for trial in trials}))
+    n_starts = evaluation_starts(request, len(trials), bases, n_trainings)
     models_of = [trial.base_model for trial in trials] + ([champion.base] if champion else [])
     slow = [  # how many times as long each model that answers takes
         speed.seconds_for_size(base.n_parameters)
@@ -264,7 +290,7 @@ def evaluation_starts(
 
     Each is taken down after its batch, the last one of a single base after the confirmation, too. With several bases
     the winner's and the opponent's come up again to confirm. With a target every model is a batch of its own.
-    n_trainings: the rungs of successive halving and the full one.
+    n_trainings: the rungs of successive halving and the full one, or a search's batches.
     """
     has_target = request.target_win_rate is not None or request.target_score is not None
     n_batches = n_trials if has_target else len(bases) * n_trainings
@@ -357,13 +383,7 @@ def plan_markdown(plan: Plan) -> str:
             *(["## What was understood", "", *plan.understood, ""] if plan.understood else []),
             *([halving_text(len(plan.trials), plan.rungs), ""] if plan.rungs else []),
             *bases_table(plan),
-            "| trial | base model | method | learning rate | strength | LoRA rank | epochs |",
-            "| --- | --- | --- | ---: | --- | ---: | ---: |",
-            *(
-                f"| {t.name} | {resource_id(t.base_model)} | {t.method} | {t.learning_rate:g} | {t.strength} "
-                f"| {t.lora_rank} | {t.epochs} |"
-                for t in plan.trials
-            ),
+            *(search_text(plan.search) if plan.search else trials_table(plan)),
             "",
             "| cost | what | low, USD | expected, USD | high, USD | time |",
             "| --- | --- | ---: | ---: | ---: | ---: |",
@@ -378,6 +398,18 @@ def plan_markdown(plan: Plan) -> str:
             "",
         ]
     )
+
+
+def trials_table(plan: Plan) -> list[str]:
+    return [
+        "| trial | base model | method | learning rate | strength | LoRA rank | epochs |",
+        "| --- | --- | --- | ---: | --- | ---: | ---: |",
+        *(
+            f"| {t.name} | {resource_id(t.base_model)} | {t.method} | {t.learning_rate:g} | {t.strength} "
+            f"| {t.lora_rank} | {t.epochs} |"
+            for t in plan.trials
+        ),
+    ]
 
 
 def _target_text(plan: Plan) -> list[str]:
@@ -460,6 +492,12 @@ def trial_line(plan: Plan, trial: Trial) -> CostLine:
     """One trial's share of the training line."""
     base = plan.base_of(trial)
     return _job_line(base_as_made(base, plan.pairs) if plan.pairs else base, trial, plan.prices)
+
+
+def cheapest_first(plan: Plan, trials: Sequence[Trial]) -> list[Trial]:
+    """In the order of submission: what costs least, or is trained soonest, is known sooner; else the grid's."""
+    lines = {trial.name: trial_line(plan, trial) for trial in trials}
+    return sorted(trials, key=lambda trial: (lines[trial.name].usd or 0.0, lines[trial.name].seconds))
 
 
 def _training_spread(data: DataSize) -> tuple[float, float]:

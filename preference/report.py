@@ -14,6 +14,7 @@ from preference.cost import CostLine, duration_text, total, usd_text
 from preference.pairs import PairsMade, pairs_markdown
 from preference.plan import FIRST_HOUR, Plan, bases_text
 from preference.qualification import Qualification, qualification_markdown
+from preference.search import Draws, draws_text
 from preference.session import Outcome, SessionRecord
 from preference.targets import Stopped
 from preference.trials import Trial
@@ -76,6 +77,7 @@ class ReportFacts(BaseModel):
     versions: dict[str, str] = {}
     examples: list[dict[str, str]] = []
     pairs: PairsMade | None = None  # where the dataset had prompts alone
+    draws: Draws | None = None  # what a search drew
     stopped: Stopped | None = None  # before all was trained
     judge: Qualification | None = None
     evaluator: EvaluatorFacts | None = None
@@ -302,7 +304,8 @@ def _training(facts: ReportFacts) -> str:
     doubts = [f"- {fact.trial.name}: {text}" for fact in facts.trials for text in fact.health]
     told = "\n\nTraining metrics that look wrong:\n\n" + "\n".join(doubts) if doubts else ""
     picture = f"\n\n{_picture(facts, 'training')}" if "training" in facts.pictures else ""
-    return "## Training\n\n" + "\n".join(rows) + picture + told
+    drawn = f"\n\n{draws_text(facts.draws)}" if facts.draws else ""
+    return "## Training\n\n" + "\n".join(rows) + drawn + picture + told
 
 
 def _next(facts: ReportFacts) -> str:

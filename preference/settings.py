@@ -22,6 +22,7 @@ class Strategy(StrEnum):
     AUTO = "auto"
     GRID = "grid"
     HALVING = "halving"
+    TPE = "tpe"
 
 
 class Wait(StrEnum):
@@ -87,6 +88,14 @@ class Grid(BaseModel):
         description="A multiple of 16. Pairs that are longer may be refused.",
         ge=16,
         json_schema_extra={"position": 6, "multipleOf": 16},
+    )
+    n_trials: int = Field(
+        12,  # two batches of six: one that looks around, one that has learned from it
+        title="Trials of a search",
+        description="Read only with strategy tpe. The lists above are the ends of a range, or choices, then.",
+        ge=4,
+        le=128,
+        json_schema_extra={"position": 7},
     )
 
     @model_validator(mode="after")
@@ -357,7 +366,8 @@ class PreferenceRequest(BaseModel):
         Strategy.AUTO,
         title="Strategy",
         description="Grid trains every trial on all pairs. Halving trains all on a quarter of them, the better half on "
-        "a half, and its better half on all. Auto: the grid for up to 6 trials and for a sweep that you spell out.",
+        "a half, and its better half on all. Tpe draws trials in batches, each from what those before it came to. "
+        "Auto: the grid for up to 6 trials and for a sweep that you spell out, else halving.",
         json_schema_extra={"position": 18},
     )
     max_active_jobs: int = Field(

@@ -28,8 +28,8 @@ _RATES: tuple[tuple[float, tuple[float, float, float]], ...] = (
 _UNKNOWN_SIZE = 8e9
 _BETAS = (0.1, 0.3)  # 0.1: arXiv:2305.18290, appendix B; higher keeps closer to the base
 _LAMBDAS = (1.0,)  # the Fireworks cookbook's
-_RANKS = (8,)  # the API's default
-_EPOCHS = (1,)  # one first, as Tülu 3 and Zephyr have it
+RANKS = (8,)  # the API's default
+EPOCHS = (1,)  # one first, as Tülu 3 and Zephyr have it
 
 
 class Trial(BaseModel):
@@ -47,6 +47,7 @@ class Trial(BaseModel):
     base_model: str  # full name
     base_label: str = ""  # names it in the label, where there are several
     share: float = 1.0  # of the training pairs; less on a rung of successive halving
+    drawn: bool = True  # no: a search has not said its settings yet, and these are as dear as any that it may say
     job_id: str  # chosen before the job is asked for; the tuned model bears it, too
 
     @property
@@ -55,6 +56,8 @@ class Trial(BaseModel):
 
     @property
     def label(self) -> str:
+        if not self.drawn:
+            return "not drawn"
         settings = f"{self.method} lr {self.learning_rate:g}, {self.strength}, rank {self.lora_rank}, {self.epochs} ep."
         part = "" if self.share == 1 else f", {self.share:.0%} of the pairs"
         return (f"{self.base_label}: {settings}" if self.base_label else settings) + part
@@ -145,8 +148,8 @@ def _values(
     return (
         _distinct(grid.learning_rates) or (rates if wide >= Breadth.RATES else rates[1:2]),
         _distinct(given) or (strengths if wide is Breadth.WIDE else strengths[:1]),
-        _distinct(grid.lora_ranks) or _RANKS,
-        _distinct(grid.epochs) or _EPOCHS,
+        _distinct(grid.lora_ranks) or RANKS,
+        _distinct(grid.epochs) or EPOCHS,
     )
 
 
@@ -154,11 +157,6 @@ def default_rates(n_parameters: float | None) -> tuple[float, float, float]:
     """Three LoRA learning rates for a base of that size; an unknown size is taken for the most usual one."""
     size = _UNKNOWN_SIZE if n_parameters is None else n_parameters
     return next(rates for most, rates in _RATES if size <= most)
-
-
-def cheapest_first(trials: Sequence[Trial]) -> list[Trial]:
-    """In the order of submission: few epochs first, since what is trained sooner is known sooner; else the grid's."""
-    return sorted(trials, key=lambda trial: trial.epochs)
 
 
 def _distinct(values: Iterable[T]) -> list[T]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import task
@@ -34,12 +35,15 @@ def list_known_models(platform: FireworksPlatform) -> list[KnownModel]:
 
 
 @task(task_run_name="look-up-names", cache_policy=NO_CACHE)
-def look_up_names(platform: FireworksPlatform, request: PreferenceRequest, said: list[str]) -> list[Question]:
-    """A question for each name that is not there: the evaluator, and what came out of a text (said: its fields)."""
+def look_up_names(platform: FireworksPlatform, request: PreferenceRequest) -> list[Question]:
+    """A question for each field whose names are not there, or cannot be tuned, with the nearest that would do."""
     with platform.get_client() as client:
-        found = [_evaluator(client, request.evaluator)]
-        if "base_models" in said:
-            found += [_base_model(client, name) for name in request.base_models]
+        found = [
+            _evaluator(client, request.evaluator),
+            _base_models(client, request.base_models),
+            _pair_model(client, "strong", request.pairs.strong),
+            _pair_model(client, "weak", request.pairs.weak),
+        ]
     return [question for question in found if question]
 
 
@@ -61,9 +65,28 @@ def _evaluator(client: FireworksClient, name: str) -> Question | None:
     return Question(field="evaluator", words=name, text=text)
 
 
-def _base_model(client: FireworksClient, name: str) -> Question | None:
+def _base_models(client: FireworksClient, names: Sequence[str]) -> Question | None:
+    """All faults in one question, since its answer stands for the whole list."""
+    good, bad, faults = [], [], []
+    for name in names:
+        try:
+            client.require_tunable(client.resolve_model(name))
+            good.append(name)
+        except (NotFound, NotTunable, Ambiguous) as error:
+            bad.append(name)
+            faults.append(str(error))
+    if not faults:
+        return None
+    others = f" Name all that are meant, with {', '.join(good)}, which can be tuned." if good else ""
+    text = f"{' '.join(faults)} Which base models?{others}"
+    return Question(field="base_models", words=", ".join(bad), text=text)
+
+
+def _pair_model(client: FireworksClient, role: str, name: str) -> Question | None:
+    if not name:
+        return None
     try:
-        client.require_tunable(client.resolve_model(name))
-    except (NotFound, NotTunable, Ambiguous) as error:
-        return Question(field="base_models", words=name, text=f"{error} Which base models?")
+        client.resolve_model(name)
+    except (NotFound, Ambiguous) as error:
+        return Question(field=f"pairs.{role}", words=name, text=f"{error} Which {role} model?")
     return None

@@ -56,8 +56,8 @@ class Halving:
             unmapped(self._dataset(rung, split)),
             unmapped(slots),
         )
-        sweep = JudgedSweep(self._workspace, plan, slots, self._measure, self._selection, confirms=False)
-        results = sweep.follow(futures)
+        sweep = JudgedSweep(self._workspace, plan, self._measure, self._selection, confirms=False)
+        results = sweep.follow(plan.trials, futures, slots)
         candidates = [c for c in contestants_of(plan, results) if c.name in jobs]
         ranked = sorted(candidates, key=lambda c: (*_worth(sweep, c), c.name))
         kept = {jobs[c.name].name for c in ranked[: n_kept(len(alive))]}

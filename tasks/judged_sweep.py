@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from prefect.futures import PrefectFuture, as_completed
 
@@ -12,6 +12,7 @@ from preference.comparison import Contestant, ScoredAnswer
 from preference.plan import SAMPLING, Plan
 from preference.splits import HeldOutPrompt
 from preference.targets import BLOCK, Stopped, Target, established, hopeless, left_out
+from preference.trials import Trial
 from tasks.comparing import Measure, TrustedJudge, contestants_of
 from tasks.evaluation import write_scored
 from tasks.progress import say
@@ -28,7 +29,6 @@ class JudgedSweep:
         self,
         workspace: Workspace,
         plan: Plan,
-        slots: Slots,
         judge: Measure,
         selection: Sequence[HeldOutPrompt],
         *,
@@ -37,42 +37,46 @@ class JudgedSweep:
         """confirms: whether the confirmation comes right after this, on what is still up."""
         self._workspace = workspace
         self._plan = plan
-        self._slots = slots
         self._judge = judge
         self._selection = selection
         self._confirms = confirms
         self._target = Target.of(plan.request)
         self._is_free = next(line.usd for line in plan.lines if line.what == SAMPLING) == 0
         self.measured: dict[str, Sequence[ScoredAnswer]] = {}  # by contestant, on the selection half
+        self.ended: dict[str, TrainedTrial] = {}  # by trial
         self._candidates: list[Contestant] = []  # who was judged, in that order
 
-    def follow(self, futures: Sequence[PrefectFuture[TrainedTrial]]) -> list[TrainedTrial]:
-        """Until all trials have ended; in the plan's order. What a trial's task raises is raised here."""
+    def follow(
+        self, batch: Sequence[Trial], futures: Sequence[PrefectFuture[TrainedTrial]], slots: Slots
+    ) -> list[TrainedTrial]:
+        """Until all trials of a batch have ended; in its order. What a trial's task raises is raised here.
+
+        slots: theirs, which a target that is reached stops.
+        """
         at_once = self._target is not None or self._is_free
-        ended: dict[str, TrainedTrial] = {}
         for future in as_completed(list(futures)):
             result = future.result()
-            ended[result.trial.name] = result
-            siblings = [t.name for t in self._plan.trials if t.base_model == result.trial.base_model]
+            self.ended[result.trial.name] = result
+            siblings = [t.name for t in batch if t.base_model == result.trial.base_model]
             if at_once:
-                self._judge_all([result])
-            elif all(name in ended for name in siblings):
-                self._judge_all([ended[name] for name in siblings])
-            self._let_deployments_go(ended)
-        return [ended[trial.name] for trial in self._plan.trials]
+                self._judge_all([result], slots)
+            elif all(name in self.ended for name in siblings):
+                self._judge_all([self.ended[name] for name in siblings], slots)
+            self._let_deployments_go(batch)
+        return [self.ended[trial.name] for trial in batch]
 
-    def _let_deployments_go(self, ended: Collection[str]) -> None:
+    def _let_deployments_go(self, batch: Sequence[Trial]) -> None:
         """Where they cost, unless another model waits for one, or the confirmation comes next on the same one."""
         waits = any(
             (self._workspace.folder / "trials" / trial.name / "result.json").exists()
-            for trial in self._plan.trials
-            if trial.name not in ended
+            for trial in batch
+            if trial.name not in self.ended
         )
-        confirms = self._confirms and len(ended) == len(self._plan.trials) and len(self._plan.bases) == 1
+        confirms = self._confirms and len(self.ended) == len(self._plan.trials) and len(self._plan.bases) == 1
         if not (self._is_free or waits or confirms):
             self._judge.serving.release_all()
 
-    def _judge_all(self, results: Sequence[TrainedTrial]) -> None:
+    def _judge_all(self, results: Sequence[TrainedTrial], slots: Slots) -> None:
         """Those of one base. Prompts come in blocks; after each, who cannot catch up with the leader is left out."""
         if not any(result.model for result in results):
             return
@@ -96,7 +100,7 @@ class JudgedSweep:
             if not alive:
                 break
         for contestant in alive:
-            self._look_at_target(contestant)
+            self._look_at_target(contestant, slots)
 
     def _leave_out(self, contestant: Contestant, leader: str) -> None:
         prompts = [(p.prompt_id, str(p.messages[-1].get("content", ""))) for p in self._selection]
@@ -105,7 +109,7 @@ class JudgedSweep:
         self.measured[contestant.name] = whole
         say(self._workspace, "evaluate", f"{contestant.name} is {whole[-1].reason}")
 
-    def _look_at_target(self, contestant: Contestant) -> None:
+    def _look_at_target(self, contestant: Contestant, slots: Slots) -> None:
         """Established: said; and where the request says so, nothing more is trained."""
         target, opponent = self._target, self._plan.opponent
         if target is None or self._workspace.read(STOPPED, Stopped) is not None:
@@ -120,4 +124,4 @@ class JudgedSweep:
         if self._plan.request.stop_at_target:
             # written before anything is cancelled, so that a restart does not take cancelled jobs up again
             self._workspace.write(STOPPED, Stopped(candidate=contestant.name, reason=reason))
-            self._slots.stop(StoppedEarly(f"stopped early: {reason}"))
+            slots.stop(StoppedEarly(f"stopped early: {reason}"))

@@ -19,6 +19,7 @@ from preference.health import training_health
 from preference.pairs import PairsMade
 from preference.plan import TRAINING, Plan, actual_lines, plan_markdown
 from preference.report import EndpointFacts, EvaluatorFacts, ReportFacts, TrialFacts, Usage, final_report
+from preference.search import Draws
 from preference.session import SessionRecord, SessionState, is_session_id
 from preference.targets import Stopped
 from tasks.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
@@ -29,6 +30,7 @@ from tasks.inspection import Staged
 from tasks.judging import QUALIFIED, Tries
 from tasks.pairs import MADE
 from tasks.progress import TIMINGS, begin, say
+from tasks.search import DRAWS
 from tasks.spending import ledger
 from tasks.training import STOPPED, TrainedTrial
 
@@ -146,6 +148,7 @@ def gather(workspace: Workspace) -> ReportFacts:
         n_possibly_billed_twice=doubtful,
         actual=_actual(workspace, plan, trained) if plan else [],
         versions=_versions(),
+        draws=workspace.read(DRAWS, Draws),
         stopped=workspace.read(STOPPED, Stopped),
         examples=_examples(workspace, comparison) if comparison else [],
         evaluator=_evaluator(workspace, plan),

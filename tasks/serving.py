@@ -71,7 +71,7 @@ class EvaluationServing:
                 self._before_first()
                 self._asked = True
             plan = self._plan
-            share = 1 / evaluation_starts(plan.request, len(plan.trials), plan.bases, 1 + len(plan.rungs))
+            share = 1 / evaluation_starts(plan.request, len(plan.trials), plan.bases, plan.n_trainings)
             spending.begin_evaluation(self._workspace, self._plan, deployment_id, share)
             say(self._workspace, "evaluate", f"starting deployment {deployment_id}")
             self._up[base] = self._client.ensure_deployment(deployment_id, spec)

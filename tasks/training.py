@@ -16,10 +16,11 @@ from blocks.client import FireworksClient
 from blocks.errors import NotFound, NotReached, PlatformError, Refused, Unavailable
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
-from preference.health import training_health
+from preference.health import not_a_number, training_health
 from preference.ledger import OutOfBudget
+from preference.plan import Plan, cheapest_first
 from preference.targets import Stopped
-from preference.trials import Trial, cheapest_first
+from preference.trials import Trial
 from preference.wire import FAILED_JOB_STATES, SUCCEEDED_JOB_STATES, TERMINAL_JOB_STATES, DpoJob, full_name
 from tasks import spending
 from tasks.live import TrialProgress
@@ -89,7 +90,8 @@ def _train(client: FireworksClient, workspace: Workspace, trial: Trial, dataset:
         result = follow(client, workspace, trial, job, slots)
     except Refused as error:  # this trial's end, not the sweep's
         result = TrainedTrial(trial=trial, job_state="JOB_STATE_FAILED", message=str(error))
-    spending.settle_training(workspace, trial, completed=result.succeeded, refused=not submitted)
+    billed = result.job_state in SUCCEEDED_JOB_STATES
+    spending.settle_training(workspace, trial, completed=billed, refused=not submitted)
     return result
 
 
@@ -101,31 +103,44 @@ def _end_early(client: FireworksClient, workspace: Workspace, trial: Trial, reas
     if not _under_way(workspace, trial):
         return TrainedTrial(trial=trial, job_state=NOT_STARTED, message=reason)
     try:
-        if client.get_dpo_job(trial.job_id).state not in TERMINAL_JOB_STATES:
-            client.cancel_dpo_job(trial.job_id)
+        _cancel(client, workspace, trial)
     except NotFound:  # the process died between the note and the call
         spending.settle_training(workspace, trial, completed=False, refused=True)
         return TrainedTrial(trial=trial, job_state=NOT_STARTED, message=reason)
-    except Refused as error:  # it ended by itself in between
-        say(workspace, "sweep", f"{trial.name}: {error}")
     result = follow(client, workspace, trial, client.get_dpo_job(trial.job_id), Slots(1))
-    spending.settle_training(workspace, trial, completed=result.succeeded)
+    spending.settle_training(workspace, trial, completed=result.job_state in SUCCEEDED_JOB_STATES)
     return result if result.succeeded else result.model_copy(update={"message": reason})
 
 
+def _cancel(client: FireworksClient, workspace: Workspace, trial: Trial) -> None:
+    """Unless it has ended; by itself in between is as good. Raises NotFound."""
+    try:
+        if client.get_dpo_job(trial.job_id).state not in TERMINAL_JOB_STATES:
+            client.cancel_dpo_job(trial.job_id)
+    except NotFound:
+        raise
+    except Refused as error:
+        say(workspace, "sweep", f"{trial.name}: {error}")
+
+
 def follow(client: FireworksClient, workspace: Workspace, trial: Trial, job: DpoJob, slots: Slots) -> TrainedTrial:
-    """Look at the job until it has ended; its metrics go to the folder and to a progress artifact."""
+    """Look at the job until it has ended; its metrics go to the folder and to a progress artifact.
+
+    One whose loss is no number is cancelled, and has failed whatever the platform makes of it.
+    """
     say(workspace, "sweep", f"{trial.name} ({trial.label}) is job {trial.job_id}", trial=trial.name)
     progress, steps = TrialProgress(workspace, trial), Steps(workspace, trial.name)
     metrics: list[dict[str, Any]] = []
     away_since: float | None = None
-    ended = False
+    ended, broken = False, ""
     while not ended:
         ended = job.state in TERMINAL_JOB_STATES
         try:
             metrics = client.dpo_job_metrics(trial.job_id) or metrics
             steps.saw(metrics)
             progress.show(job, metrics, steps.eta_s)
+            if not ended and not broken and (broken := not_a_number(metrics) or ""):
+                _cancel(client, workspace, trial)
             if not ended:
                 slots.sleep(POLL_S)
                 job = client.get_dpo_job(trial.job_id)
@@ -138,8 +153,9 @@ def follow(client: FireworksClient, workspace: Workspace, trial: Trial, job: Dpo
             slots.sleep(POLL_S)
     workspace.write_text(f"trials/{trial.name}/metrics.jsonl", "".join(json.dumps(m) + "\n" for m in metrics))
     workspace.write(f"trials/{trial.name}/job.json", job.to_json())
-    succeeded = job.state in SUCCEEDED_JOB_STATES
-    message = job.status.message if job.status and not succeeded else ""
+    broken = not_a_number(metrics) or ""
+    succeeded = job.state in SUCCEEDED_JOB_STATES and not broken
+    message = broken or (job.status.message if job.status and not succeeded else "")
     if job.state in FAILED_JOB_STATES and not message:
         message = f"the job ended as {job.state} and gave no reason"
     extra = job.model_extra or {}
@@ -157,10 +173,12 @@ def follow(client: FireworksClient, workspace: Workspace, trial: Trial, job: Dpo
 
 def sweep_slots(workspace: Workspace, trials: Sequence[Trial], limit: int) -> Slots:
     """Slots for this sweep; jobs that an earlier process of the session left running hold theirs already."""
+    plan = workspace.read("plan.json", Plan)
+    order = cheapest_first(plan, trials) if plan else trials
     slots = Slots(
         limit,
         running=[trial.name for trial in trials if _under_way(workspace, trial)],
-        order=[trial.name for trial in cheapest_first(trials)],
+        order=[trial.name for trial in order],
         expected=[trial.name for trial in trials if not _begun(workspace, trial)],
     )
     if stopped := workspace.read(STOPPED, Stopped):  # by an earlier process of this session

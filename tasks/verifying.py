@@ -1,8 +1,8 @@
 """Whether a session's report says what its folder holds: every number is made again, and differences are named.
 
 Answers are held to the journal, the comparison is computed again from the verdicts, and the report is written again
-from that. A judge's verdicts are read again from the journal. The evaluator is not run again, and the platform is not
-asked: scores and job results are taken as recorded.
+from that. A judge's verdicts are read again from the journal, and a search draws its trials again. The evaluator is not
+run again, and the platform is not asked: scores and job results are taken as recorded.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tasks.evaluation import JOURNAL, sampling_parameters
 from tasks.reporting import PACKAGES, gather
 from tasks.verifying_judge import judge_of, qualification_differences, verdict_differences
 from tasks.verifying_pairs import pair_differences
+from tasks.verifying_search import draw_differences
 
 _VERSION = re.compile(rf"- (?:{'|'.join(PACKAGES)}) \S+")  # of the program that wrote it, not of the one that checks
 
@@ -72,7 +73,7 @@ def _compare_again(workspace: Workspace, record: SessionRecord, kept: Comparison
     ]
     plan = workspace.read("plan.json", Plan)  # an instruction may have changed what was asked for
     parameters = sampling_parameters((plan.request if plan else record.request).sampling)
-    found = qualification_differences(workspace)
+    found = [*qualification_differences(workspace), *draw_differences(workspace, plan)]
 
     def read(contestant: Contestant, part: str) -> list[ScoredAnswer]:
         name = f"verdicts/{part}-{contestant.name}.jsonl"

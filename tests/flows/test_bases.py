@@ -11,6 +11,7 @@ import pytest
 from blocks.workspace import Workspace
 from flows.preference_learning import preference_learning
 from preference.plan import Plan
+from preference.session import SessionRecord
 from tasks.verifying import verify
 
 SESSION = "1779157376-41e1"
@@ -75,9 +76,31 @@ def test_without_base_models_the_catalogue_of_the_price_book_is_swept(
     assert "of the catalogue's base models, these cannot be tuned here: no-longer-there" in said
 
 
-def test_all_base_models_that_cannot_be_tuned_are_told_at_once(two_bases, make_request, home):
-    names = ["gpt-17", "other", "othr"]
-    state = run(without_base(make_request(two_bases.url, base_models=names)))
-    assert state.is_failed()
-    assert "no model is called 'gpt-17'" in state.message
-    assert "no model is called 'othr'. The nearest: accounts/fireworks/models/other" in state.message
+def test_base_models_that_are_not_there_are_asked_about_with_the_nearest_also_where_a_policy_answers_the_rest(
+    two_bases, make_request, answering, home
+):
+    """The request's own fields, no text: nothing is dropped, nothing is guessed, and the plan has what was answered."""
+    given = make_request(
+        two_bases.url, base_models=["gpt-17", "other", "othr"], session=SESSION, auto_approve_up_to_usd=0
+    )
+    given["request"]["pairs"] = {"strong": "tiny", "weak": "tinyy"}
+    asks = [{"base_models": "", "decision": "go on"}, {"base_models": "other, tiny", "pairs_weak": "other"}]
+    with answering({"inputs": asks}) as gates:
+        state = run(without_base(given))
+    assert [gate for gate, _ in gates.pages] == ["inputs", "inputs"]
+    page = gates.pages[0][1]
+    assert "no model is called 'gpt-17'" in page
+    assert "no model is called 'othr'. The nearest: accounts/fireworks/models/other" in page
+    assert "Name all that are meant, with other, which can be tuned. (“gpt-17, othr”)" in page
+    assert "no model is called 'tinyy'. The nearest: accounts/fireworks/models/tiny" in page
+    assert state.is_failed()  # only now, and for another reason: these data need no models to answer them
+    assert "pairs.strong and pairs.weak are for prompts without answers" in state.message
+    record = Workspace(SESSION, home).read("session.json", SessionRecord)
+    assert record.request.base_models == ["gpt-17", "other", "othr"]  # what was asked stays on record
+
+
+def test_unattended_a_base_model_that_is_not_there_waits_and_the_time_out_says_so(two_bases, make_request):
+    policy = {"auto_approve_up_to_usd": 0, "auto_promote": "clear_winner", "gate_timeout_days": 3 / 86400}
+    state = run(without_base(make_request(two_bases.url, base_models=["othr"], **policy)))
+    assert state.name == "TimedOut", state.message
+    assert "nobody answered the inputs gate" in state.message

@@ -13,6 +13,8 @@ from preference.comparison import Comparison
 from preference.session import Outcome, SessionRecord, SessionState
 from tasks.judging import QUALIFIED, Tries
 from tasks.verifying import verify
+from tests.flows.conftest import WORDS, pair, write_rows
+from tests.flows.test_pairs import prompts_request
 from tests.scripted_judge import ScriptedJudges
 
 RUBRIC = "The better answer:\n- is short\n- is to the point"
@@ -208,6 +210,43 @@ def test_a_model_on_the_platform_judges_from_its_own_deployment(local_server, ma
     assert "100 % of the verdicts could not be read" in gates.pages[1][1]
     assert list((the_session(home).folder / "evaluation").glob("*.json")) == []
     assert record(home).outcome is Outcome.REJECTED
+
+
+def test_prompts_alone_are_judged_by_a_rubric_from_the_pairs_that_were_made(
+    local_server, make_judged, answering, home, tmp_path, judges
+):
+    """The strong model's answers end in /tuned, and the judge prefers these."""
+    judges.criteria = lambda text: [{"text": "ends well", "pairs": [1]}]
+    parameters = prompts_request(
+        lambda url, **fields: make_judged(url, "perfect", rubric="", **fields), local_server.url, tmp_path
+    )
+    with answering(APPROVE) as gates:
+        state = run(parameters)
+    assert state.name == "Completed", state.message
+    assert [gate for gate, _ in gates.pages] == ["plan", "comparison", "promotion"]
+    [found] = tries(home).tries
+    assert found.source.startswith("the delta labels")
+    assert found.rubric == "The better answer:\n- ends well"
+    report = the_session(home).path("final_report.md").read_text()
+    assert "the delta labels: a strong model's answer over a weak one's" in report
+    assert verify(the_session(home)) == []
+
+
+def test_halving_is_ranked_by_the_judge(local_server, make_judged, answering, home, tmp_path, judges):
+    pairs = write_rows(tmp_path / "many-pairs.jsonl", [pair(f"Tell the {a} about the {a}s") for a in WORDS])
+    sweep = {"learning_rates": [1e-4, 3e-4], "betas": [0.1, 0.3], "max_context_length": 512}
+    given = make_judged(local_server.url, "perfect", dataset=str(pairs), strategy="halving", sweep=sweep)
+    with answering({**APPROVE, "comparison": {"decision": "stop"}}) as gates:
+        state = run(given)
+    assert state.name == "NotPromoted", state.message
+    session = the_session(home)
+    assert "7 jobs" in gates.pages[0][1]
+    comparison = session.read("comparison.json", Comparison)
+    assert comparison.judge == "perfect"
+    assert len(comparison.candidates) == 1
+    judged = {file.stem for file in (session.folder / "verdicts").glob("selection-*-r*.jsonl")}
+    assert judged == {*(f"selection-t{n}-r1" for n in (1, 2, 3, 4)), "selection-t1-r2", "selection-t2-r2"}
+    assert verify(session) == []
 
 
 def record(home) -> SessionRecord:

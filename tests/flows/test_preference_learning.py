@@ -185,6 +185,17 @@ def test_prompts_without_two_models_to_answer_them_are_refused_before_anything_i
 
 
 def test_a_failed_trial_is_told_and_the_others_go_on(local_server, make_request, answering, home):
+    """t2's loss is no number: its job, which would take an hour, is cancelled."""
+    with answering({**APPROVE, "comparison": {"decision": "stop"}}) as gates:
+        state = run(make_request(local_server.url, "!only=t2 nan steps=3600 pause=1", sweep=TWO))
+    assert state.name == "NotPromoted", state.message
+    assert "| t1: DPO" in gates.pages[1][1]
+    assert "| t2: DPO" not in gates.pages[1][1]
+    report = the_session(home).path("final_report.md").read_text()
+    assert "cancelled: dpo_loss is nan at step 1: lower the learning rate." in report
+
+
+def test_where_all_trials_fail_the_run_has_failed_with_each_reason(local_server, make_request, answering, home):
     parameters = make_request(local_server.url, "!exit=3", sweep=TWO)
     with answering(APPROVE):
         state = run(parameters)
@@ -200,7 +211,6 @@ def test_a_failed_trial_is_told_and_the_others_go_on(local_server, make_request,
     [
         ({"dataset": "no-such-file.jsonl"}, "there is no file no-such-file.jsonl"),
         ({"dataset": "no-such-dataset"}, "no-such-dataset"),
-        ({"base_model": "gpt-17"}, "no model is called 'gpt-17'"),
         ({"platform": "no-such-block"}, "there is no FireworksPlatform block called 'no-such-block'"),
     ],
 )

@@ -1,7 +1,8 @@
 """A training child that trains nothing: it speaks the protocol and does what its dataset's first prompt says.
 
 Words in that prompt, if it begins with "!":
-steps=N, pause=SECONDS a step, fail=MESSAGE, leave, exit=CODE, kill=SIGNAL, noise, hang, hog=MB.
+steps=N, pause=SECONDS a step, fail=MESSAGE, leave, exit=CODE, kill=SIGNAL, noise, hang, hog=MB, nan (its loss is none).
+only=T: what is said goes for the trial T, whose job's name ends so; the others take two steps.
 """
 
 import json
@@ -22,6 +23,8 @@ def orders(dataset):
 
 def train(job):
     order, folder = orders(job["dataset"]), Path(job["folder"])
+    if "only" in order and not job["job"].endswith(f"-{order['only']}"):
+        order = {}
     checkpoint, metrics = folder / "checkpoint.txt", folder / "metrics.jsonl"
     start = int(checkpoint.read_text()) if job["resume"] and checkpoint.exists() else 0
     print(f"pid {os.getpid()} job {job['job']} from step {start}", file=sys.stderr, flush=True)
@@ -34,7 +37,9 @@ def train(job):
     for step in range(start + 1, int(order.get("steps", 2)) + 1):
         time.sleep(float(order.get("pause", 0)))
         with metrics.open("a") as file:
-            print(json.dumps({"type": "metrics", "step": step, "pid": os.getpid(), "seed": job["seed"]}), file=file)
+            loss = {"dpo_loss": float("nan")} if "nan" in order else {}
+            line = {"type": "metrics", "step": step, "pid": os.getpid(), "seed": job["seed"], **loss}
+            print(json.dumps(line), file=file)
         partial = folder / ".checkpoint.partial"
         partial.write_text(str(step))
         partial.rename(checkpoint)  # whole, whenever the server is killed

@@ -8,7 +8,7 @@ from preference.comparison_page import comparison_markdown, headline_text
 from preference.cost import load_price_book
 from preference.evaluator_plan import EvaluatorSummary
 from preference.ledger import Spent
-from preference.plan import Plan, PlanRefused, draft_plan, plan_markdown, trial_line
+from preference.plan import Plan, PlanRefused, cheapest_first, draft_plan, plan_markdown, trial_line
 from preference.settings import PreferenceRequest
 from preference.wire import BaseModelDetails, Model
 
@@ -55,6 +55,22 @@ def plan(planned: list[PlannedBase], **fields) -> Plan:
 
 THREE = {"small": data(10_000), "large": data(20_000, exact=False, n_over_context=2), "middle": data(10_000)}
 NAMED = {"base_models": ["small", "large", "middle"], "sweep": {"betas": [0.1, 0.3]}}
+
+
+def test_the_cheapest_are_submitted_first_and_keep_their_names():
+    """By price: a small base before a large one, few epochs before many; of equals in the grid's order."""
+    grid = {"learning_rates": [1e-5, 2e-5], "betas": [0.1], "epochs": [3, 1]}
+    made = plan(bases(large=data(), small=data()), base_models=["large", "small"], sweep=grid)
+    assert [(t.name, t.base_label, t.epochs) for t in cheapest_first(made, made.trials)] == [
+        ("t6", "small", 1),
+        ("t8", "small", 1),
+        ("t5", "small", 3),
+        ("t7", "small", 3),
+        ("t2", "large", 1),
+        ("t4", "large", 1),
+        ("t1", "large", 3),
+        ("t3", "large", 3),
+    ]
 
 
 def test_each_trial_is_priced_with_the_tokens_and_the_price_of_its_base():

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from preference.health import training_health
+from preference.health import not_a_number, training_health
 from preference.settings import Method
 
 
@@ -48,3 +48,9 @@ def test_each_sign_is_said_in_plain_words_and_alone(columns, said):
 def test_orpo_does_not_begin_at_ln_2():
     lines = [{"step": line["step"], "orpo_loss": 3.5 - 0.01 * line["step"]} for line in steps()]
     assert training_health(Method.ORPO, lines) == []
+
+
+def test_only_a_loss_that_is_no_number_ends_a_trial():
+    """An infinite gradient is what loss scaling in half precision skips over."""
+    assert not_a_number([{"step": 3, "grad_norm": math.inf, "loss": 0.5}]) is None
+    assert not_a_number([{"step": 3, "loss": math.inf}]) == "loss is inf at step 3: lower the learning rate."

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from preference.settings import Grid, PreferenceRequest
-from preference.trials import cheapest_first, default_rates, grid_trials
+from preference.trials import default_rates, grid_trials
 from preference.wire import BaseModelDetails, Model
 
 SESSION = "1779157376-41e1"
@@ -77,11 +77,6 @@ def test_a_single_method_may_be_written_as_such_but_not_twice():
 def test_a_strength_that_does_not_fit_the_loss_is_refused(fields, message):
     with pytest.raises(ValidationError, match=message):
         trials(**fields)
-
-
-def test_short_trials_are_submitted_before_long_ones_and_keep_their_names():
-    swept = trials(sweep={"learning_rates": [1e-5, 2e-5], "epochs": [3, 1]})
-    assert [(t.name, t.epochs) for t in cheapest_first(swept)] == [("t2", 1), ("t4", 1), ("t1", 3), ("t3", 3)]
 
 
 def test_several_bases_are_a_product_in_the_order_given_and_each_has_the_rates_of_its_size():
