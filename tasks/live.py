@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
+from prefect.exceptions import PrefectException
 
 from blocks.workspace import Workspace
 from preference.cost import duration_text, usd_text
@@ -14,6 +16,7 @@ from preference.health import training_health
 from preference.plan import Plan, trial_line
 from preference.trials import Trial
 from preference.wire import SUCCEEDED_JOB_STATES, DpoJob
+from tasks.progress import logger
 
 SHOWN = {
     "step": "step",
@@ -39,13 +42,18 @@ class TrialProgress:
             return
         last = metrics[-1] if metrics else {}
         share = share_done(job, last)
-        if self.artifact is None:
-            self.artifact = create_progress_artifact(
-                100 * share, key=f"progress-{self.trial.job_id}", description=self._titled("submitted")
-            )
         doubts = "".join(f"\n\n{doubt}" for doubt in training_health(self.trial.method, metrics))
         text = self._titled(progress_text(job, last, share, eta_s, self.usd)) + doubts
-        update_progress_artifact(self.artifact, 100 * share, description=text)
+        try:
+            self._publish(100 * share, text)
+        except (httpx.HTTPError, PrefectException) as error:  # a Prefect server that restarts must not end a trial
+            logger().warning("the progress of %s cannot be shown just now: %s", self.trial.name, error)
+
+    def _publish(self, percent: float, text: str) -> None:
+        if self.artifact is None:
+            key = f"progress-{self.trial.job_id}"
+            self.artifact = create_progress_artifact(percent, key=key, description=self._titled("submitted"))
+        update_progress_artifact(self.artifact, percent, description=text)
 
     def _titled(self, text: str) -> str:
         return f"{self.trial.name}: {self.trial.label} — {text}"

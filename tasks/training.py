@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -27,6 +27,8 @@ from tasks.live import TrialProgress
 from tasks.progress import say
 from tasks.slots import Slots, StoppedEarly
 from tasks.steps import Steps
+
+T = TypeVar("T")
 
 POLL_S = 2.0
 NOT_STARTED = "NOT_STARTED"  # ours: no job was asked for
@@ -83,7 +85,7 @@ def _train(client: FireworksClient, workspace: Workspace, trial: Trial, dataset:
     workspace.write(f"trials/{trial.name}/submitted.json", trial)
     submitted = False
     try:
-        job = client.ensure_dpo_job(trial.job_id, trial.job_spec(dataset))
+        job = _patiently(lambda: client.ensure_dpo_job(trial.job_id, trial.job_spec(dataset)), slots)
         submitted = True
         if job.state == "JOB_STATE_CANCELLED":  # by an earlier process of this session, on its way out
             job = client.resume_dpo_job(trial.job_id)
@@ -131,26 +133,17 @@ def follow(client: FireworksClient, workspace: Workspace, trial: Trial, job: Dpo
     say(workspace, "sweep", f"{trial.name} ({trial.label}) is job {trial.job_id}", trial=trial.name)
     progress, steps = TrialProgress(workspace, trial), Steps(workspace, trial.name)
     metrics: list[dict[str, Any]] = []
-    away_since: float | None = None
-    ended, broken = False, ""
-    while not ended:
-        ended = job.state in TERMINAL_JOB_STATES
-        try:
-            metrics = client.dpo_job_metrics(trial.job_id) or metrics
-            steps.saw(metrics)
-            progress.show(job, metrics, steps.eta_s)
-            if not ended and not broken and (broken := not_a_number(metrics) or ""):
-                _cancel(client, workspace, trial)
-            if not ended:
-                slots.sleep(POLL_S)
-                job = client.get_dpo_job(trial.job_id)
-            away_since = None
-        except (NotReached, Unavailable):  # a server that restarts has not lost the job
-            away_since = away_since or time.monotonic()
-            if time.monotonic() - away_since > PATIENCE_S:
-                raise
-            ended = False
-            slots.sleep(POLL_S)
+    broken = ""
+    while True:
+        metrics = _patiently(lambda: client.dpo_job_metrics(trial.job_id), slots) or metrics
+        steps.saw(metrics)
+        progress.show(job, metrics, steps.eta_s)
+        if job.state in TERMINAL_JOB_STATES:
+            break
+        if not broken and (broken := not_a_number(metrics) or ""):
+            _patiently(lambda: _cancel(client, workspace, trial), slots)
+        slots.sleep(POLL_S)
+        job = _patiently(lambda: client.get_dpo_job(trial.job_id), slots)
     workspace.write_text(f"trials/{trial.name}/metrics.jsonl", "".join(json.dumps(m) + "\n" for m in metrics))
     workspace.write(f"trials/{trial.name}/job.json", job.to_json())
     broken = not_a_number(metrics) or ""
@@ -169,6 +162,19 @@ def follow(client: FireworksClient, workspace: Workspace, trial: Trial, job: Dpo
         completed=job.completed_time,
         seed=extra.get("trainingSeed"),
     )
+
+
+def _patiently(call: Callable[[], T], slots: Slots) -> T:
+    """Its answer, also from a server that is away for a while: started again, it has not lost the job."""
+    away_since: float | None = None
+    while True:
+        try:
+            return call()
+        except (NotReached, Unavailable):
+            away_since = away_since or time.monotonic()
+            if time.monotonic() - away_since > PATIENCE_S:
+                raise
+            slots.sleep(POLL_S)
 
 
 def sweep_slots(workspace: Workspace, trials: Sequence[Trial], limit: int) -> Slots:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -81,6 +82,61 @@ def test_after_kill_9_in_the_sweep_the_session_goes_on_and_no_job_is_submitted_t
     assert all(job["state"] == "JOB_STATE_COMPLETED" for job in after.values())
     assert [gate for gate, _ in gates.pages] == ["comparison"]  # the plan was approved, and is not asked about again
     assert state_of(run_id).is_completed()
+
+
+@pytest.fixture
+def own_server(hollow_model, scripted_children, tmp_path):
+    """own_server() starts the local server, or starts it again, at the same address: its URL and its process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home = tmp_path / "server"
+    home.mkdir()
+    (home / "models.toml").write_text(f'tiny = "{hollow_model}"\n')
+    training, generation = (" ".join(command) for command in scripted_children)
+    options = ["--home", str(home), "--port", str(port), "--jobs-at-once", "2"]
+    options += ["--training-command", training, "--generation-command", generation]
+    started: list[subprocess.Popen] = []
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/health").is_success
+        except httpx.TransportError:
+            return False
+
+    def run() -> tuple[str, subprocess.Popen]:
+        started.append(subprocess.Popen([sys.executable, "-m", "local_server", *options], cwd=ROOT))
+        wait_for(answers, "the server")
+        return f"http://127.0.0.1:{port}", started[-1]
+
+    yield run
+    for process in started:
+        process.terminate()
+        process.wait(60)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_and_started_again_goes_on_with_the_same_jobs(
+    own_server, make_request, answering, home
+):
+    """The flow waits for it. Two jobs run when it dies, two have not been asked for."""
+    url, server = own_server()
+    parameters = make_request(url, "!steps=20 pause=0.2", sweep=FOUR, session=SESSION, max_active_jobs=2)
+    with answering({"plan": {"decision": "approve"}, "comparison": {"decision": "stop"}}):
+        run_id, process = start(parameters)
+        wait_for(lambda: sum(job["state"] == "JOB_STATE_RUNNING" for job in jobs(url).values()) == 2, "two jobs")
+        before = jobs(url)
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+        time.sleep(8)  # longer than a look at a job
+        own_server()
+        assert process.wait(240) == 0
+    assert state_of(run_id).name == "NotPromoted"
+    after = jobs(url)
+    assert len(before) == 2
+    assert len(after) == 4
+    assert {job["state"] for job in after.values()} == {"JOB_STATE_COMPLETED"}
+    assert all(after[name]["createTime"] == job["createTime"] for name, job in before.items())
 
 
 @pytest.mark.slow
