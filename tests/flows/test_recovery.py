@@ -116,6 +116,7 @@ def own_server(hollow_model, scripted_children, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_server_that_is_killed_and_started_again_goes_on_with_the_same_jobs(
     own_server, make_request, answering, home
 ):
@@ -124,13 +125,13 @@ def test_a_server_that_is_killed_and_started_again_goes_on_with_the_same_jobs(
     parameters = make_request(url, "!steps=20 pause=0.2", sweep=FOUR, session=SESSION, max_active_jobs=2)
     with answering({"plan": {"decision": "approve"}, "comparison": {"decision": "stop"}}):
         run_id, process = start(parameters)
-        wait_for(lambda: sum(job["state"] == "JOB_STATE_RUNNING" for job in jobs(url).values()) == 2, "two jobs")
+        wait_for(lambda: sum(job["state"] == "JOB_STATE_RUNNING" for job in jobs(url).values()) == 2, "two jobs", 300)
         before = jobs(url)
         server.send_signal(signal.SIGKILL)
         server.wait()
         time.sleep(8)  # longer than a look at a job
         own_server()
-        assert process.wait(240) == 0
+        assert process.wait(300) == 0
     assert state_of(run_id).name == "NotPromoted"
     after = jobs(url)
     assert len(before) == 2

@@ -74,17 +74,18 @@ def test_at_the_target_no_further_batch_is_drawn(local_server, make_request, ans
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_after_kill_9_in_the_second_batch_the_same_trials_go_on(local_server, make_request, answering, home):
-    parameters = make_request(local_server.url, "!steps=20 pause=0.2", **TPE)
+    parameters = make_request(local_server.url, "!steps=10 pause=0.2", **TPE)
     with answering({"plan": {"decision": "approve"}}):
         _, process = start(parameters)
-        wait_for(lambda: len(jobs(local_server.url)) == 4, "a job of the second batch")
+        wait_for(lambda: len(jobs(local_server.url)) == 4, "the second batch", 300)
     process.send_signal(signal.SIGKILL)
     process.wait()
     before, drawn = jobs(local_server.url), draws(home)
     with answering({"comparison": {"decision": "stop"}}):
         _, process = start(parameters)
-        assert process.wait(180) == 0
+        assert process.wait(300) == 0
     assert draws(home) == drawn
     assert {name: job["createTime"] for name, job in jobs(local_server.url).items()} == {
         name: job["createTime"] for name, job in before.items()
