@@ -121,7 +121,7 @@ class Draws(BaseModel):
 def stand_ins(search: Search, session: str, request: PreferenceRequest, base: wire.Model) -> list[Trial]:
     """The plan's trials before they are drawn: under their names and job IDs, each as dear as any that may come."""
     space, first = search.space, search.space.methods[0]
-    dearest = {
+    dearest: dict[str, Any] = {
         "method": first,
         "learning_rate": space.learning_rate[1],
         "beta": space.beta[1] if space.beta and first is Method.DPO else None,
@@ -152,8 +152,7 @@ def draw_batch(
     """
     batch: list[Trial] = []
     for stand_in in planned[len(drawn) : len(drawn) + search.batch_size]:
-        before = [*drawn, *batch]
-        batch.append(_draw(search, stand_in, before, known))
+        batch.append(_draw(search, stand_in, [*drawn, *batch], known))
     return Batch(known=dict(known), trials=batch)
 
 

@@ -18,7 +18,8 @@ def draw_differences(workspace: Workspace, plan: Plan | None) -> list[str]:
     draws = workspace.read(DRAWS, Draws)
     if plan is None or plan.search is None or draws is None:
         return []
-    found, drawn = [], list[Trial]()
+    found: list[str] = []
+    drawn: list[Trial] = []
     for number, batch in enumerate(draws.batches, 1):
         for trial in drawn:
             kept, again = batch.known.get(trial.name), _worth(workspace, plan, trial)
