@@ -215,18 +215,20 @@ def test_a_model_on_the_platform_judges_from_its_own_deployment(local_server, ma
 def test_prompts_alone_are_judged_by_a_rubric_from_the_pairs_that_were_made(
     local_server, make_judged, answering, home, tmp_path, judges
 ):
-    """The strong model's answers end in /tuned, and the judge prefers these."""
+    """The judge is right on all of them, and so is whoever picks the longer answer: a human is asked."""
     judges.criteria = lambda text: [{"text": "ends well", "pairs": [1]}]
     parameters = prompts_request(
         lambda url, **fields: make_judged(url, "perfect", rubric="", **fields), local_server.url, tmp_path
     )
-    with answering(APPROVE) as gates:
+    with answering({**APPROVE, "judge": {"decision": "continue"}}) as gates:
         state = run(parameters)
-    assert state.name == "Completed", state.message
-    assert [gate for gate, _ in gates.pages] == ["plan", "comparison", "promotion"]
-    [found] = tries(home).tries
+    assert state.name == "NotPromoted", state.message
+    assert [gate for gate, _ in gates.pages] == ["plan", "judge", "comparison"]
+    assert "a judge that picks the longer answer would pass unseen" in gates.pages[1][1]
+    found = tries(home).best
     assert found.source.startswith("the delta labels")
     assert found.rubric == "The better answer:\n- ends well"
+    assert found.agreement.value == 1
     report = the_session(home).path("final_report.md").read_text()
     assert "the delta labels: a strong model's answer over a weak one's" in report
     assert verify(the_session(home)) == []
