@@ -1,5 +1,6 @@
 # The few words to remember; CI uses the same. Everything lives in .venv and .prefworks, in this folder.
 PYTHON ?= python3
+WORKERS ?= 2
 export PREFWORKS_HOME ?= $(CURDIR)/.prefworks
 export DO_NOT_TRACK := 1
 BIN := .venv/bin
@@ -31,7 +32,7 @@ down:  ## stop what `make up` started
 	@test ! -x $(BIN)/prefworks || $(BIN)/prefworks down
 
 test: dev  ## the suite
-	@$(BIN)/python -m pytest -m "not slow" -q
+	@$(BIN)/python -m pytest -m "not slow" -q -n $(WORKERS) --dist loadfile
 
 test-slow: dev tools  ## real sweeps, installs, the browser
 	@$(BIN)/python -m pytest -m slow -q
