@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from preference.instruction_parse import Item
 from preference.instruction_scan import Atom
 
+RANGE = "That is a range"  # questions that only a grid has to ask: see instruction_search.py
+HOW_MANY_JOBS = "jobs in all?"
 LORA_RANKS = (1, 2, 4, 8, 16, 32)
 _NUMBERS = {"INT", "DEC", "SCI", "COMMANUM", "NUMS"}
 _SHARES = {"PCT", "FRAC", "COMMAPCT", "INT", "DEC", "SCI", "COMMANUM", "NUMS"}
@@ -66,7 +68,7 @@ class _Said:
                 f"Which {what} is meant? Write decimals with a point, and a blank after a comma between numbers."
             )
         if self.under("range"):
-            return f"That is a range, and a sweep needs its values: which {what} are to be tried?"
+            return f"{RANGE}, and a sweep needs its values: which {what} are to be tried?"
         if any(a.note == "k" for a in self.of("INT", "DEC")) and what.startswith(("context", "tokens")):
             return f"Is {self.of('INT', 'DEC')[0].text} to be read in thousands or in 1,024s? Give the exact {what}."
         return ""
@@ -178,7 +180,7 @@ def _jobs_unclear(said: _Said) -> Iterator[Found]:
         return  # as soon as one candidate wins
     yield Found(
         field="max_active_jobs",
-        question=f"{n[0]:g} jobs at once, or {n[0]:g} jobs in all? At once can be set; in all there are as many as "
+        question=f"{n[0]:g} jobs at once, or {n[0]:g} {HOW_MANY_JOBS} At once can be set; in all there are as many as "
         "there are combinations to sweep.",
     )
 

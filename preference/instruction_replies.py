@@ -46,6 +46,8 @@ def reply(field: str, text: str, catalogue: Sequence[KnownModel] = ()) -> dict[s
         return {}
     if field in _NAMES:
         return {field: text.strip("\"'“”")}
+    if field == "sweep.n_trials":
+        return {field: int(text)} if text.isdecimal() else {}
     if field == "base_models" and _YES.fullmatch(text) and not matches(text, catalogue):
         return {field: []}
     said = read_instruction(text, catalogue)

@@ -9,6 +9,7 @@ from rapidfuzz import fuzz
 from preference import instruction_models as models
 from preference.instruction_models import KnownModel
 from preference.instruction_reading import TITLES, Mention, Question, Reading, Refusal, Understood, shown_value
+from preference.instruction_search import read_as_search
 
 MODEL_FIELDS = ("base_models", "judge", "champion", "pairs.strong", "pairs.weak")
 
@@ -107,6 +108,7 @@ def _nearest_tunable(model: KnownModel, catalogue: Sequence[KnownModel]) -> str:
 
 def fit_together(reading: Reading) -> None:
     """Fields that say one thing in two ways, or that need each other."""
+    read_as_search(reading)
     fields = reading.fields
     about_target = [*fields, *(q.field for q in reading.questions)]
     if fields.get("stop_at_target") and not any(field.startswith("target_") for field in about_target):
