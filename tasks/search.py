@@ -26,12 +26,12 @@ def batches(workspace: Workspace, plan: Plan, sweep: JudgedSweep) -> Iterator[Se
         return
     draws = workspace.read(DRAWS, Draws) or Draws()
     for number in range(plan.search.n_batches):
-        drawn = [trial for batch in draws.batches[:number] for trial in batch.trials]
-        if why := _over(workspace, sweep, drawn):
-            for trial in plan.trials[len(drawn) :]:
-                _leave(workspace, sweep, trial, why)
-            return
         if number == len(draws.batches):
+            drawn = draws.trials
+            if why := _over(workspace, sweep, drawn):
+                for trial in plan.trials[len(drawn) :]:
+                    _leave(workspace, sweep, trial, why)
+                return
             draws.batches.append(draw_batch(plan.search, plan.trials, drawn, _known(plan, sweep, drawn)))
             workspace.write(DRAWS, draws)
         names = [f"{trial.name}: {trial.label}" for trial in draws.batches[number].trials]
