@@ -133,7 +133,7 @@ def _from_chosen_rejected(value: Json, notes: list[str]) -> Row:
             raise RowFault(key, "missing", _show(value.get(key)), f"an answer, as there is one in {_other(key)}")
     used = {"chosen", "rejected"}
     prompt = _prompt_of(value, used, notes)
-    chosen, rejected = value["chosen"], value["rejected"]
+    chosen, rejected = (_parsed(value[key], notes) for key in ("chosen", "rejected"))
     if isinstance(chosen, str) and isinstance(rejected, str):
         notes.append("chosen and rejected text put into messages")
         sides = _text_sides(prompt, chosen, rejected, notes)
@@ -214,7 +214,7 @@ def _prompt_of(value: Json, used: set[str], notes: list[str], first: tuple[str, 
         used.add(column)
         if column != "messages":
             notes.append("conversations put into messages")
-        messages = _messages(value[column], column, notes)
+        messages = _messages(_parsed(value[column], notes), column, notes)
     elif column is not None:
         used.add(column)
         messages = _prompt_column(value, column, used, notes)
@@ -230,7 +230,7 @@ def _prompt_of(value: Json, used: set[str], notes: list[str], first: tuple[str, 
 
 
 def _prompt_column(value: Json, column: str, used: set[str], notes: list[str]) -> list[Json]:
-    prompt = value[column]
+    prompt = _parsed(value[column], notes)
     if column == "turns":
         if not isinstance(prompt, list) or not prompt:
             raise RowFault("turns", "wrong type", _show(prompt), "a list of texts")
@@ -373,6 +373,20 @@ def _content(value: Any, name: str, notes: list[str]) -> str:
             _note(notes, "text parts joined")
             return "".join(part["text"] for part in value)
     raise RowFault(name, "wrong type", _show(value), "text")
+
+
+def _parsed(value: Any, notes: list[str]) -> Any:
+    """Messages that stand as JSON in a text, as files that went through CSV have them."""
+    if not isinstance(value, str) or not value.lstrip().startswith("[{"):
+        return value
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    if not all(isinstance(one, dict) and ("role" in one or "from" in one) for one in found):
+        return value
+    _note(notes, "messages read from text")
+    return found
 
 
 def _answers(value: Any, name: str, notes: list[str]) -> list[Json]:

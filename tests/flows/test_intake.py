@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
 from flows.preference_learning import preference_learning
+from preference.formats import BadDataset
 from tasks.inspection import stage_dataset
 
 REJECT = {"plan": {"decision": "reject"}}
@@ -40,6 +43,9 @@ def test_a_dataset_is_fetched_once_and_a_second_start_needs_neither_file_nor_ser
     local_server.stop()
     again = stage_dataset.fn(platform, workspace, request["dataset"], "data")
     assert (again.read_bytes(), workspace.read_json("dataset/data.staged.json")) == before
+    staged.write_bytes(before[0] + before[0].splitlines(keepends=True)[0])
+    with pytest.raises(BadDataset, match="is not what was fetched for this session"):
+        stage_dataset.fn(platform, workspace, request["dataset"], "data")
 
 
 def test_training_rows_with_held_out_prompts_are_kept_where_that_is_asked_for(

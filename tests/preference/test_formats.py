@@ -122,6 +122,11 @@ SAME_PAIR = {
         "chosen": "\n\nHuman: Why is the sky blue?\n\nAssistant: Rayleigh scattering.",
         "rejected": "\n\nHuman: Why is the sky blue?\n\nAssistant: It is painted.",
     },
+    "messages as JSON in texts": {
+        "prompt": json.dumps([user("Why is the sky blue?")]),
+        "chosen": json.dumps([assistant("Rayleigh scattering.")]),
+        "rejected": json.dumps([assistant("It is painted.")]),
+    },
     "dialogues as text, stripped": {
         "chosen": "Human: Why is the sky blue?\n\nAssistant: Rayleigh scattering.",
         "rejected": "Human: Why is the sky blue?\n\nAssistant: It is painted.",
@@ -416,6 +421,15 @@ def test_csv_cells_may_hold_messages_line_breaks_and_delimiters(tmp_path):
         pair("b", "x", "y") | {"id": "2"},
     ]
     assert intake.conversions["chosen and rejected text put into messages"].lines == [2]
+
+
+def test_spaces_after_the_delimiters_of_csv_are_no_part_of_names_and_cells(staged):
+    assert staged(b'prompt, chosen, rejected\np, "a, b", c\n', "a.csv")[1] == [pair("p", "a, b", "c")]
+
+
+def test_a_text_that_only_looks_like_json_stays_a_text(staged):
+    answers = [{"prompt": "p", "chosen": '[{"a": 1}]', "rejected": "[{x"}]
+    assert staged(answers)[1] == [pair("p", '[{"a": 1}]', "[{x")]
 
 
 def test_csv_faults_have_the_line_they_start_on(refused):
