@@ -80,7 +80,8 @@ def bare_loop(path: Path, digest: Callable[[bytes], object] = xxh3_128_digest) -
 
 def writing_loop(path: Path, folder: Path) -> None:
     """The bare loop, and each line written to two files, as ours are: to the checked copy, and to its side."""
-    with path.open("rb") as file, (folder / "one.jsonl").open("wb") as one, (folder / "two.jsonl").open("wb") as two:
+    one, two = ((folder / f"{name}.jsonl").open("wb", buffering=1 << 17) for name in ("one", "two"))
+    with path.open("rb") as file, one, two:
         for line in file:
             row = orjson.loads(line)
             xxh3_128_digest(row["input"]["messages"][0]["content"].encode())

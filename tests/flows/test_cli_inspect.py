@@ -1,6 +1,7 @@
 """`prefworks inspect`, from its arguments to its exit code."""
 
 import json
+from pathlib import Path
 
 import pytest
 from prefect.settings import get_current_settings
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from blocks.client import FireworksClient
 from blocks.fireworks import FireworksPlatform
 from flows.cli import app
+from preference import cost as price_books
 from preference.formats import stage
 from tests.preference.test_real_data import source
 
@@ -82,7 +84,10 @@ def test_public_files(name, kind, n_rows):
 
 def test_a_dataset_of_the_platform_is_counted_against_its_base_models(local_server, prefect, tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", str(get_current_settings().api.url))
-    FireworksPlatform(base_url=local_server.url, account="local", price_book="local").save("looked", overwrite=True)
+    prices = tmp_path / "prices.toml"  # of its own, so that no other model's files are made ready for counting
+    swept = '[model_sweep]\nas_of = 2026-11-22\nsource = "this test"\nmodels = ["tiny"]\n'
+    prices.write_text((Path(price_books.__file__).parent / "prices/local.toml").read_text() + swept)
+    FireworksPlatform(base_url=local_server.url, account="local", price_book=str(prices)).save("looked", overwrite=True)
     long = {"prompt": "Why? " * 400, "chosen": "It scatters light.", "rejected": "It is not."}
     file = tmp_path / "canonical.jsonl"
     stage(write(tmp_path / "a.jsonl", GOOD, long, {**GOOD, "prompt": "Why is grass green?"}), file)
@@ -93,7 +98,7 @@ def test_a_dataset_of_the_platform_is_counted_against_its_base_models(local_serv
         code, out, err = inspected(name, *platform)
         assert code == 0, err
         found = json.loads(out)["profile"]
-        assert (found["format"], found["n_rows"], found["n_over_context"]["tiny"]) == ("pairs", 3, 1)
+        assert (found["format"], found["n_rows"], found["n_over_context"]) == ("pairs", 3, {"tiny": 1})
     code, out, _ = inspected(file, "--base-model", "tiny", *platform)
     assert json.loads(out)["profile"]["n_over_context"] == {"tiny": 1}
     code, out, _ = inspected("no-such-dataset", *platform)
