@@ -155,7 +155,7 @@ def _text_sides(prompt: list[Json], chosen: str, rejected: str, notes: list[str]
     if _TURN.match(chosen) or _TURN.match(rejected):
         one, other = _dialogue(chosen, "chosen"), _dialogue(rejected, "rejected")
         notes.append("dialogue text cut into messages")
-        return _split_sides(prompt, one, other)
+        return _split_sides(prompt, one, other, notes)
     if not prompt:
         shared = _shared_prefix(chosen, rejected)
         if not shared.strip():
@@ -173,7 +173,7 @@ def _shared_prefix(one: str, other: str) -> str:
 
 def _message_sides(prompt: list[Json], chosen: Any, rejected: Any, notes: list[str]) -> Sides:
     one, other = _side(chosen, "chosen", notes), _side(rejected, "rejected", notes)
-    return _split_sides(prompt, one, other)
+    return _split_sides(prompt, one, other, notes)
 
 
 def _side(value: Any, name: str, notes: list[str]) -> list[Json]:
@@ -186,7 +186,7 @@ def _side(value: Any, name: str, notes: list[str]) -> list[Json]:
     return _messages(value, name, notes)
 
 
-def _split_sides(prompt: list[Json], one: list[Json], other: list[Json]) -> Sides:
+def _split_sides(prompt: list[Json], one: list[Json], other: list[Json], notes: list[str]) -> Sides:
     """Each side may be the answer alone, or the whole dialogue up to it.
 
     What both dialogues hold is the prompt, whatever a prompt column says: it often lacks the system message.
@@ -194,6 +194,8 @@ def _split_sides(prompt: list[Json], one: list[Json], other: list[Json]) -> Side
     head, other_head = one[:-1] or prompt, other[:-1] or prompt
     if _texts(head) != _texts(other_head):
         raise RowDropped("the two prompts differ")
+    if prompt and _texts(head)[-1:] != _texts(prompt)[-1:]:
+        notes.append("a prompt column that differs from both dialogues' own left out")
     if prompt and prompt[0]["role"] == "system" and head and head[0]["role"] != "system":
         head = [prompt[0], *head]
     return head, one[-1:], other[-1:]

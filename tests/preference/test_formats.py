@@ -205,6 +205,13 @@ def test_a_system_prompt_stays_where_a_prompt_column_lacks_it(staged):
     assert staged([column])[1][0]["input"]["messages"] == [system, user("Why?")]
 
 
+def test_what_both_dialogues_ask_counts_and_a_prompt_column_that_says_another_thing_is_told(staged):
+    dialogues = {"chosen": [user("a"), assistant("x")], "rejected": [user("a"), assistant("y")]}
+    intake, rows = staged([{"prompt": "a ", **dialogues}, {"prompt": "b", **dialogues}])
+    assert rows == [pair("a", "x", "y")] * 2
+    assert intake.conversions["a prompt column that differs from both dialogues' own left out"].lines == [2]
+
+
 def test_what_the_api_does_not_know_is_kept_for_evaluators_and_said(staged):
     intake, rows = staged([{"messages": [user("2 + 2?")], "ground_truth": "4"}])
     assert rows == [{"messages": [user("2 + 2?")], "ground_truth": "4"}]
