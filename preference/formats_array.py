@@ -52,6 +52,7 @@ class _Buffer:
         self._bytes = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._file = file
         self.chars, self.at = "", 0
+        self._at_end = False  # of the file
         self.cut = False  # the file ended within an element
         self._faults: list[RowFault] = []
         self._decoder = json.JSONDecoder(
@@ -64,7 +65,10 @@ class _Buffer:
 
     def more(self) -> bool:
         """As many characters again as are held; False at the file's end."""
+        if self._at_end:  # nothing is moved once more for each broken element
+            return False
         data = self._file.read(max(_CHUNK_CHARS, self.held))
+        self._at_end = not data
         self.chars = self.chars[self.at :] + self._bytes.decode(data, not data)
         self.at = 0
         return bool(data)
@@ -93,7 +97,7 @@ class _Buffer:
                 found = "brackets within brackets, too deep to read"
             except ValueError as error:  # a broken one, or one that is not all here yet
                 found = self._show(error)
-                if self.held <= limit and self.more():
+                if self._may_go_on(error) and self.held <= limit and self.more():
                     continue
             else:
                 return self._faults[0] if self._faults else value
@@ -101,6 +105,15 @@ class _Buffer:
             if length > limit:
                 return too_long(length, limit)
             return _broken(found + ("; the file ends within it" if self.cut else ""), "JSON objects between commas")
+
+    def _may_go_on(self, error: ValueError) -> bool:
+        """Whether what is not read yet may mend it: a text without an end, or an error at the end of what is held.
+
+        Any other needs no more characters, which would be looked through again for each broken element.
+        """
+        if not isinstance(error, json.JSONDecodeError):
+            return False
+        return error.msg.startswith("Unterminated") or error.pos >= len(self.chars) - _SHOWN_CHARS
 
     def _show(self, error: ValueError) -> str:
         if not isinstance(error, json.JSONDecodeError):

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import zstandard
 
 from preference.formats import BadDataset, inspect, is_local, local_file, stage
+from preference.formats_array import read_json_array
 from preference.formats_scan import MAX_ROW_BYTES
 
 
@@ -394,6 +396,20 @@ def test_a_broken_element_does_not_hide_what_is_wrong_after_it(refused, row, sai
     assert "has 2 faulty rows of 3" in found
     assert said in found
     assert "row 3, row: unknown shape; found the fields ['text']" in found
+
+
+@pytest.mark.parametrize("size", range(1, 8))
+def test_wherever_what_is_read_of_an_array_ends_it_is_the_same(size):
+    class Trickle(io.BytesIO):
+        def read(self, n=-1):
+            return super().read(min(n, size))
+
+    first = '{"a": "é\\u00e9\\\\\\"", "b": [true, null, -1.5e3, {}]}'
+    whole = f'[{first} ,\n{{"c": "日本"}}, [1], {{"d": "\\ud83d\\ude42"}}]'.encode()
+    assert list(read_json_array(Trickle(whole), 1000)) == list(enumerate(json.loads(whole), 1))
+    cut = list(read_json_array(Trickle(whole[:-12]), 1000))
+    assert [number for number, _ in cut] == [1, 2, 3, 4]
+    assert "the file ends within it" in str(cut[3][1])
 
 
 def test_what_stands_between_and_after_the_elements_is_read_too(refused):
