@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from blocks.workspace import NEEDED_MB, prefworks_home, space_trouble
@@ -19,10 +22,12 @@ from flows.cli_instruction import instruction
 from flows.cli_verify import verify
 from flows.connecting import connect, read_dot_env, use
 from flows.failing import fail
-from flows.running import run_file
+from flows.requesting import Fields, Instruction, faults_text, made_request
+from flows.running import ended, new_session, run_request
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "concise" / "request.yaml"
+DEMO = "make demo SESSION="
 PROMPTS = ROOT / "examples" / "prompts" / "request.yaml"
 
 app = typer.Typer(
@@ -39,6 +44,7 @@ for session_command in (
     cli_session_run.update,
     cli_session_end.cancel,
     cli_session_end.clean,
+    verify,
 ):
     cli_session.app.command()(session_command)
 app.command()(instruction)
@@ -53,7 +59,10 @@ ServerPort = Annotated[int, typer.Option(envvar="LOCAL_SERVER_PORT", help="Port 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def serve(context: typer.Context) -> None:
-    """Run the local server of the Fireworks API in the foreground. Example: prefworks serve --port 8787"""
+    """Run the local server of the Fireworks API in the foreground, until Ctrl-C.
+
+    Example: prefworks serve --port 8787
+    """
     # this process becomes the server: what ends the one, ends the other
     os.execv(sys.executable, [sys.executable, "-m", "local_server", *context.args])
 
@@ -63,6 +72,8 @@ def up(prefect_port: PrefectPort = services.PREFECT_PORT, server_port: ServerPor
     """Start the Prefect server with its UI, the local server and a worker; register blocks and deployments.
 
     Example: prefworks up
+
+    Exit codes: 0 all runs (also where it did already), 2 something could not be started; what and why is said.
     """
     _start(services.local_server(server_port))
     _start(services.prefect_server(prefect_port))
@@ -83,20 +94,44 @@ def up(prefect_port: PrefectPort = services.PREFECT_PORT, server_port: ServerPor
 
 @app.command()
 def down() -> None:
-    """Stop what `up` started. Example: prefworks down"""
+    """Stop what `up` started, where it runs.
+
+    Example: prefworks down
+    """
     stopped = [n for n in ("prefect-worker", "prefect-server", "local-server") if services.stop(n)]
     console.print(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing was running.")
 
 
 @app.command()
 def run(
-    request: Annotated[Path, typer.Argument(help="A request file (YAML).", exists=True, dir_okay=False)],
+    request: Annotated[
+        Path | None, typer.Argument(metavar="REQUEST", help="A request file (YAML).", exists=True, dir_okay=False)
+    ] = None,
+    instruction: Instruction = "",
+    fields: Fields = None,
     session: Annotated[str, typer.Option(help="Go on with this session.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Approve and continue without asking.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print how it ended as JSON; the rest goes to stderr.")
+    ] = False,
 ) -> None:
-    """Run a request here and follow it; needs `prefworks up`. Example: prefworks run examples/concise/request.yaml"""
+    """Create a session, run it here and follow it, asking at the terminal; needs `prefworks up`.
+
+    Example: prefworks run examples/concise/request.yaml
+
+    Example: prefworks run --instruction "Run DPO on accounts/me/datasets/prefs using Qwen3 32B."
+
+    Exit codes: 0 it completed (deployed or not, rejected, timed out), 1 it failed, 2 the request is not valid, or there
+    is no Prefect server, 130 cancelled by Ctrl-C.
+    """
+    session = cli_session.check_id(session) if session else ""
+    asked = made_request(request, instruction, fields or [], session)
     connect()
-    raise typer.Exit(run_file(request, session, yes=yes))
+    asked = asked.model_copy(update={"session": session or new_session()})
+    code = run_request(asked, yes=yes, shown=Console(stderr=True) if as_json else console)
+    if as_json:
+        typer.echo(json.dumps(ended(asked.session), ensure_ascii=False))
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -109,15 +144,24 @@ def platform(
     """Save a platform with its key, which is read from FIREWORKS_API_KEY or asked for, never from the command line.
 
     Example: prefworks platform fireworks
+
+    Exit codes: 0 saved, 1 the platform does not take the key, or a value is not valid, 2 there is no Prefect server.
     """
     connect()
+    from blocks.errors import PlatformError
     from blocks.fireworks import FireworksPlatform
 
     key = os.environ.get("FIREWORKS_API_KEY") or typer.prompt("API key", hide_input=True)
-    block = FireworksPlatform(base_url=base_url, account=account, api_key=key, price_book=price_book)
-    with block.get_client() as client:
-        console.print(f"{base_url} knows this key; the account is {client.account}.")
-    block.save(name, overwrite=True)
+    try:
+        block = FireworksPlatform(base_url=base_url, account=account, api_key=key, price_book=price_book)
+        block.get_price_book()
+        with block.get_client() as client:
+            client.list_models(client.account)
+            console.print(f"{base_url} knows this key; the account is {client.account}.")
+        block.save(name, overwrite=True)
+    except (PlatformError, ValidationError, ValueError, OSError) as error:
+        told = faults_text(error) if isinstance(error, ValidationError) else str(error)
+        fail(f"nothing was saved: {told}", 1)
     console.print(f"Saved. A request uses it with `platform: {name}`.")
 
 
@@ -134,8 +178,11 @@ def demo(
     """The whole job on the example: start what it needs, run it, stop what was started.
 
     Example: prefworks demo --yes
+
+    Exit codes: as those of `prefworks run`.
     """
     begun = time.monotonic()
+    session = cli_session.check_id(session) if session else ""
     running = {name: services.running(name) for name in ("prefect-server", "local-server")}
     prefect_port = running["prefect-server"] or services.free_port(prefect_port)
     server_port = running["local-server"] or services.free_port(server_port)
@@ -153,7 +200,7 @@ def demo(
         if prompts:
             code = _demo_from_prompts(session, yes=yes)
         else:
-            code = run_file(EXAMPLE, session, yes=yes, again="make demo SESSION=")
+            code = run_request(made_request(EXAMPLE, "", [], session), yes=yes, again=DEMO)
     finally:
         for name in reversed(started):
             services.stop(name)
@@ -165,20 +212,20 @@ def demo(
 
 def _demo_from_prompts(session: str, *, yes: bool) -> int:
     """The strong model is the demo's: what the last one deployed, or else one that is tuned and deployed first."""
-    from flows.follow import read_request
     from flows.strong_model import find_strong, strong_of
 
     strong = strong_of(session) or find_strong(EXAMPLE)
     if strong is None:
         console.print("\nThe strong model is the one that `prefworks demo` deploys, and there is none yet: that first.")
-        if code := run_file(EXAMPLE, "", yes=yes, again="make demo SESSION="):
+        if code := run_request(made_request(EXAMPLE, "", []), yes=yes, again=DEMO):
             return code
         strong = find_strong(EXAMPLE)
     if strong is None:
         fail("the demo deployed no model, so there is none to learn from. Try it again: prefworks demo")
     console.print(f"\nThe strong model is {strong}, which the demo deployed.", soft_wrap=True)
-    pairs = read_request(PROMPTS).pairs.model_copy(update={"strong": strong}).model_dump(exclude_unset=True)
-    return run_file(PROMPTS, session, yes=yes, again="make demo-prompts SESSION=", overrides={"pairs": pairs})
+    asked = made_request(PROMPTS, "", [], session)
+    pairs = asked.pairs.model_copy(update={"strong": strong})
+    return run_request(asked.model_copy(update={"pairs": pairs}), yes=yes, again="make demo-prompts SESSION=")
 
 
 def _start(service: services.Service) -> None:
@@ -200,6 +247,9 @@ def _ui(prefect_port: int) -> str:
 def main() -> None:
     """The entry point. Being told to end is the same as Ctrl-C: what was started is stopped."""
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 has no arrows, and no traceback
     read_dot_env()
     prefworks_home().mkdir(parents=True, exist_ok=True)
     app()

@@ -43,10 +43,13 @@ def inspect(
     ] = None,
     platform: Annotated[str, typer.Option(help="The saved platform to ask for datasets and base models.")] = "local",
 ) -> None:
-    """Show what a dataset holds, and every fault; nothing is changed. Example: prefworks inspect pairs.jsonl
+    """Show what a dataset holds, and every fault; nothing is changed.
 
-    Ends with 0 where it can be used, 1 where rows are at fault, 2 where it cannot be read at all. A dataset of the
-    platform is counted against every base model that a model sweep would take, or those named.
+    A dataset of the platform is counted against every base model that a model sweep would take, or those named.
+
+    Example: prefworks inspect pairs.jsonl
+
+    Exit codes: 0 it can be used, 1 rows are at fault, 2 it cannot be read at all.
     """
     limits = {f"{n} tokens": n for n in context_length or []}
     found: Profile | None = None

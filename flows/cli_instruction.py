@@ -21,10 +21,11 @@ def instruction(
 ) -> None:
     """Show what a text asks for, field by field with its words, and what was not understood; nothing is run.
 
-    Model names stay as written: they are looked up on the platform when the run begins. Ends with 0 where all was
-    understood, 1 where something is asked or was not understood, 2 where it is refused.
+    Model names stay as written: they are looked up on the platform when the run begins.
 
     Example: prefworks instruction "Run DPO on accounts/me/datasets/prefs using Qwen3 32B. Budget: under $5."
+
+    Exit codes: 0 all was understood, 1 something is asked or was not understood, 2 it is refused.
     """
     try:
         reading = read_instruction(sys.stdin.read() if text == "-" else text)

@@ -6,6 +6,7 @@ Exit codes: 0 found, 2 not a session's ID or nothing there.
 from __future__ import annotations
 
 import json
+import os
 from typing import Annotated
 
 import typer
@@ -14,6 +15,8 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from blocks.workspace import Workspace, prefworks_home
+from flows import services
+from flows.connecting import connect
 from flows.failing import fail
 from preference.session import SessionRecord, SessionState, is_session_id
 
@@ -29,7 +32,12 @@ def list_sessions(
     status: Annotated[SessionState | None, typer.Option(help="Only sessions in this state.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The sessions on this machine, newest first. Example: prefworks session list --status waiting"""
+    """The sessions on this machine, newest first.
+
+    Example: prefworks session list --status waiting
+
+    Exit codes: 0, also where there are none.
+    """
     records = [r for r in session_records() if status is None or r.state is status]
     if as_json:
         typer.echo("[" + ",\n".join(r.model_dump_json() for r in records) + "]")
@@ -48,7 +56,17 @@ def list_sessions(
 
 @app.command()
 def get(session: SessionId, as_json: AsJson = False) -> None:
-    """Where one session stands, and its last lines. Example: prefworks session get 1779157376-41e1"""
+    """Where one session stands, and its last lines. One that no worker has taken yet is looked up in Prefect.
+
+    Example: prefworks session get 1779157376-41e1
+
+    Exit codes: 0 found, 2 not a session's ID, or no such session.
+    """
+    if not Workspace(check_id(session)).folder.exists() and _is_scheduled(session):
+        message = "no worker has taken it yet"
+        as_text = json.dumps({"session": session, "state": "scheduled", "message": message})
+        typer.echo(as_text if as_json else f"{session}: scheduled; {message}")
+        return
     workspace, record = find(session)
     if as_json:
         typer.echo(record.model_dump_json(indent=1))
@@ -61,7 +79,12 @@ def get(session: SessionId, as_json: AsJson = False) -> None:
 
 @app.command()
 def report(session: SessionId, as_json: AsJson = False) -> None:
-    """The session's final report. Example: prefworks session report 1779157376-41e1"""
+    """The session's final report.
+
+    Example: prefworks session report 1779157376-41e1
+
+    Exit codes: 0 printed, 2 no such session, or it has not ended.
+    """
     workspace, record = find(session)
     file = workspace.folder / "final_report.md"
     if not file.exists():
@@ -72,6 +95,20 @@ def report(session: SessionId, as_json: AsJson = False) -> None:
         console.print(Markdown(file.read_text("utf-8")))
     else:
         typer.echo(file.read_text("utf-8"))
+
+
+def _is_scheduled(session: str) -> bool:
+    """Whether the Prefect server that we would speak to, if there is one, has a run for it that did not begin."""
+    if not ("PREFECT_API_URL" in os.environ or services.running("prefect-server")):
+        return False
+    connect()
+    from prefect.client.orchestration import get_client
+
+    from flows.runs import find_run
+
+    with get_client(sync_client=True) as client:
+        run = find_run(client, session)
+    return run is not None and run.state is not None and (run.state.is_scheduled() or run.state.is_pending())
 
 
 def session_records() -> list[SessionRecord]:

@@ -6,12 +6,12 @@ Everything asked of a session is in Prefect or in the session's folder; nothing 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
 from blocks.workspace import Workspace
@@ -19,8 +19,8 @@ from flows.cli_session import AsJson, SessionId, check_id
 from flows.connecting import connect
 from flows.events import Events, line_of
 from flows.failing import fail
+from flows.requesting import Fields, Instruction, made_request
 from preference.session import SessionRecord, SessionState
-from preference.settings import PreferenceRequest
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -35,13 +35,11 @@ console = Console()
 
 
 def create(
+    instruction: Instruction = "",
     request: Annotated[
         Path | None, typer.Option("--request", help="A request file (YAML).", exists=True, dir_okay=False)
     ] = None,
-    fields: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="A field of the request; wins over the file. Repeatable."),
-    ] = None,
+    fields: Fields = None,
     session: Annotated[str, typer.Option(help="Go on with this session, whose run died.")] = "",
     deployment: Annotated[
         str, typer.Option(help="Which deployment runs it.")
@@ -50,11 +48,13 @@ def create(
 ) -> None:
     """Start a run of the deployment, print its session's ID and come back at once; a worker does the run.
 
+    Example: prefworks session create --instruction "Run DPO on accounts/me/datasets/prefs using Qwen3 32B."
+
     Example: prefworks session create --request examples/concise/request.yaml --set max_active_jobs=2
 
     Exit codes: 0 started, 2 the request is not valid, or there is no such deployment.
     """
-    asked = _request(request, fields or [], session)
+    asked = made_request(request, instruction, fields or [], check_id(session) if session else "")
     connect()
     from prefect.client.orchestration import get_client
 
@@ -71,35 +71,6 @@ def create(
         return
     typer.echo(made)
     typer.echo(f"{run_url(run.id)}\nFollow it: prefworks session events {made} --wait", err=True)
-
-
-def _request(file: Path | None, fields: list[str], session: str) -> PreferenceRequest:
-    from flows.follow import read_request
-
-    given: dict[str, Any] = {}
-    for field in fields:
-        name, equals, value = field.partition("=")
-        if not equals or not name:
-            fail(f"--set {field!r} is not FIELD=VALUE, such as max_active_jobs=2.", NOT_THERE)
-        given[name.strip()] = _yaml(value)
-    if session:
-        given["session"] = check_id(session)
-    try:
-        if file is not None:
-            return read_request(file, given)
-        record = Workspace(session).read("session.json", SessionRecord) if session else None
-        if record is not None:
-            return PreferenceRequest.model_validate({**record.request.model_dump(exclude_unset=True), **given})
-        return PreferenceRequest.model_validate(given)
-    except (ValidationError, ValueError) as error:
-        fail(f"{file or 'the request'}: {error}", NOT_THERE)
-
-
-def _yaml(text: str) -> Any:
-    """1e-4 and [DPO, ORPO] as in a request file."""
-    import yaml
-
-    return yaml.safe_load(text)
 
 
 def events(
@@ -128,8 +99,8 @@ def events(
             run, state, question = look(client, session)
             for event in lines.new():
                 typer.echo(json.dumps(event, ensure_ascii=False) if as_json else line_of(event))
-            if wait and state == "waiting" and question and not as_json and can_ask():
-                _ask(client, run, question)
+            asks = wait and state == "waiting" and question is not None and not as_json and can_ask()
+            if asks and question and _ask(client, run, question):
                 continue
             over = state == "waiting" and question is not None
             over = over or state in ("succeeded", "failed", "cancelled")
@@ -168,7 +139,8 @@ def _last_line(session: str, run: FlowRun, state: str, question: Question | None
         typer.echo(json.dumps({**last, "message": message, "question": asked}, ensure_ascii=False))
     elif question:
         typer.echo(
-            f"{session}: waiting at the {question.gate} gate. Answer: prefworks session update {session} --approve"
+            f"{session}: waiting at the {question.gate} gate. Answer: "
+            f'prefworks session update {session} --instruction "Approved, proceed."'
         )
     else:
         typer.echo(f"{session}: {outcome or state} {message}".rstrip())
@@ -177,21 +149,29 @@ def _last_line(session: str, run: FlowRun, state: str, question: Question | None
     return ENDED_OTHERWISE if state in ("failed", "cancelled") else 0
 
 
-def _ask(client: SyncPrefectClient, run: FlowRun, question: Question) -> None:
+def _ask(client: SyncPrefectClient, run: FlowRun, question: Question) -> bool:
+    """Ask at the terminal; False where nothing was said there (Ctrl-C, or the end of the input)."""
     from flows.asking import ask, show
     from flows.runs import AnswerRefused, NothingWaits, resume
 
     show(question, console)
     try:
         resume(client, run.id, ask(question, console))
+    except (KeyboardInterrupt, EOFError):
+        console.print("\nNothing was answered.")
+        return False
     except NothingWaits:
         console.print("It was answered elsewhere meanwhile.")
     except AnswerRefused as refusal:
         console.print(f"The form does not take this: {refusal}")
+    return True
 
 
 def update(
     session: SessionId,
+    instruction: Annotated[
+        str, typer.Option("--instruction", metavar="TEXT", help="The answer in plain English; - reads standard input.")
+    ] = "",
     approve: Annotated[bool, typer.Option("--approve", help="Go on as proposed.")] = False,
     cancel: Annotated[
         bool, typer.Option("--cancel", help="Go no further: reject the plan, or deploy nothing.")
@@ -204,19 +184,28 @@ def update(
     name: Annotated[str, typer.Option(help="Your name, kept with the answer.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Answer what the session waits for. Refused where nothing waits.
+    """Answer what the session waits for. Refused where nothing waits, and where the text is not understood.
+
+    Example: prefworks session update 1779157376-41e1 --instruction "Approved, proceed."
 
     Example: prefworks session update 1779157376-41e1 --approve --name Ada
 
     Exit codes: 0 answered, 2 no such session or a wrong option, 4 nothing waits, or the form does not take the answer.
     """
     check_id(session)
-    if sum([approve, cancel, bool(promote), bool(fields) and not (approve or cancel or promote)]) != 1:
-        fail("say one of --approve, --cancel, --promote NAME, or the form's fields with --set FIELD=VALUE.", NOT_THERE)
+    said = sys.stdin.read() if instruction == "-" else instruction
+    ways = [bool(instruction), approve, cancel, bool(promote)]
+    if sum(ways) + (bool(fields) and not any(ways)) != 1 or (instruction and fields):
+        fail(
+            'say one of --instruction "Approved, proceed.", --approve, --cancel, --promote NAME, or the form\'s fields '
+            "with --set FIELD=VALUE.",
+            NOT_THERE,
+        )
     connect()
     from prefect.client.orchestration import get_client
 
     from flows import asking, runs
+    from flows.answering import answer_in_words
 
     with get_client(sync_client=True) as client:
         run, state, question = look(client, session)
@@ -227,7 +216,8 @@ def update(
         if question is None:
             fail(f"session {session} is {state}: nothing waits for an answer.", REFUSED)
         try:
-            answer = asking.decision(question, asking.YES) if approve else {}
+            answer = answer_in_words(question, said) if instruction else {}
+            answer = asking.decision(question, asking.YES) if approve else answer
             answer = asking.decision(question, asking.NO) if cancel else answer
             answer = {"decision": "promote", "candidate": promote} if promote else answer
             for field in fields or []:

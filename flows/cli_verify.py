@@ -17,10 +17,11 @@ def verify(
     session: Annotated[str, typer.Argument(help="A session's ID: the name of its folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="For programs: session, differences.")] = False,
 ) -> None:
-    """Compute every number of a session's report again from its folder. Example: prefworks verify 1779157376-41e1
+    """Compute every number of a session's report again from its folder. No server is needed, nothing is changed.
 
-    Ends with 0 where all agree, 1 where something differs (each is named), 2 where there is no report to check.
-    No server is needed, and nothing is changed.
+    Example: prefworks verify 1779157376-41e1
+
+    Exit codes: 0 all agree, 1 something differs (each is named), 2 there is no report to check.
     """
     from tasks.verifying import CannotVerify
     from tasks.verifying import verify as check

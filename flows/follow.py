@@ -9,8 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -134,7 +132,15 @@ def _answer(client: SyncPrefectClient, run: FlowRun, workspace: Workspace, conso
     if doubt and not sys.stdin.isatty():
         console.print(f"{doubt}. That is never approved unattended: answer in Prefect's UI.")
         return True  # the question stands, and whoever answers it there is followed from here
-    answer = _unattended(question.key, workspace) if yes and not doubt else ask(question, console)
+    try:
+        answer = _unattended(question.key, workspace) if yes and not doubt else ask(question, console)
+    except EOFError:  # nobody can be asked here: whoever answers it elsewhere is followed from here
+        console.print(
+            f"Nothing was answered. It waits for you: prefworks session update {workspace.session} --instruction "
+            '"Approved, proceed.", or Prefect\'s UI. Ctrl-C here cancels the run.',
+            soft_wrap=True,
+        )
+        return True
     console.print(f"Answer: {json.dumps(answer)}")
     try:
         resume(client, run.id, answer)
@@ -178,17 +184,3 @@ def _unattended(key: str, workspace: Workspace) -> Answer:
     if shown is None or worse or (comparison and (comparison.clear or comparison.champion)):
         return {"decision": "continue"}
     return {"decision": "promote", "candidate": shown.candidate}
-
-
-def read_request(path: Path, overrides: dict[str, Any] | None = None) -> PreferenceRequest:
-    """A request file (YAML); paths in it are relative to its own folder."""
-    import yaml
-
-    data = yaml.safe_load(path.read_text("utf-8"))
-    if not isinstance(data, dict):
-        raise ValueError(f"{path} is not a request: a mapping of fields is wanted, such as `dataset: ...`")
-    for key in ("dataset", "held_out", "evaluator", "labelled"):
-        value = data.get(key)
-        if isinstance(value, str) and (path.parent / value.split("::")[0]).exists():
-            data[key] = str(path.parent.resolve() / value)
-    return PreferenceRequest.model_validate({**data, **(overrides or {})})

@@ -1,43 +1,57 @@
-"""A request file, run from the shell to its last lines: verdict, report, endpoint, and how to go on."""
+"""A request, run from the shell to its last lines: verdict, report, endpoint, and how to go on."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console
 
-from flows.failing import fail
 from preference.session import SessionRecord, SessionState, session_id
+from preference.settings import PreferenceRequest
 
 console = Console()
 
 
-def run_file(
-    request_file: Path, session: str, *, yes: bool, again: str = "", overrides: dict[str, Any] | None = None
-) -> int:
+def new_session() -> str:
+    return session_id(time.time(), uuid.uuid4().hex)
+
+
+def run_request(request: PreferenceRequest, *, yes: bool, again: str = "", shown: Console = console) -> int:
     """Run the request and follow it; the exit code. again: the words that go on with a session, but for its ID."""
-    from flows.follow import Interrupted, read_request, run_and_follow
+    from flows.follow import Interrupted, run_and_follow
     from flows.runs import run_url
 
-    session = session or session_id(time.time(), uuid.uuid4().hex)
+    session = request.session or new_session()
     try:
-        request = read_request(request_file, {**(overrides or {}), "session": session})
-    except (ValidationError, ValueError) as error:
-        fail(f"{request_file}: {error}")
-    try:
-        finished = run_and_follow(request, console, yes=yes)
+        finished = run_and_follow(request.model_copy(update={"session": session}), shown, yes=yes)
     except Interrupted:
-        _conclude(session, "", again)
+        _conclude(session, "", again, shown)
         return 130
-    _conclude(session, run_url(finished.id), again)
+    _conclude(session, run_url(finished.id), again, shown)
     return 0 if finished.state and finished.state.is_completed() else 1
 
 
-def _conclude(session: str, url: str, again: str) -> None:
+def ended(session: str) -> dict[str, Any]:
+    """For programs: how the session ended, and where to look."""
+    from blocks.workspace import Workspace
+    from preference.report import EndpointFacts
+
+    workspace = Workspace(session)
+    record = workspace.read("session.json", SessionRecord)
+    endpoint = workspace.read("deployment.json", EndpointFacts)
+    return {
+        "session": session,
+        "state": record.state if record else None,
+        "outcome": record.outcome if record else None,
+        "message": record.message if record else "the run did not begin",
+        "report": str(workspace.folder / "final_report.md"),
+        "endpoint": endpoint.model_dump(mode="json") if endpoint else None,
+    }
+
+
+def _conclude(session: str, url: str, again: str, shown: Console) -> None:
     """The last lines: verdict, report, endpoint, and how to look at it."""
     from blocks.workspace import Workspace
     from preference.comparison import Comparison
@@ -48,18 +62,18 @@ def _conclude(session: str, url: str, again: str) -> None:
     record = workspace.read("session.json", SessionRecord)
     comparison = workspace.read("comparison.json", Comparison)
     endpoint = workspace.read("deployment.json", EndpointFacts)
-    console.rule()
+    shown.rule()
     if record is None:
-        console.print(f"The run did not begin; see {workspace.folder / 'flow.log'}")
+        shown.print(f"The run did not begin; see {workspace.folder / 'flow.log'}")
         return
-    console.print(f"{record.outcome or record.state}: {record.message}", highlight=False)
+    shown.print(f"{record.outcome or record.state}: {record.message}", highlight=False)
     if comparison and comparison.headline:
-        console.print(headline_text(comparison.headline), highlight=False)
+        shown.print(headline_text(comparison.headline), highlight=False)
     if endpoint:
-        console.print(f"Endpoint  {endpoint.base_url}/chat/completions, model {endpoint.address}", soft_wrap=True)
-    console.print(f"Report    {workspace.folder / 'final_report.md'}", soft_wrap=True)
+        shown.print(f"Endpoint  {endpoint.base_url}/chat/completions, model {endpoint.address}", soft_wrap=True)
+    shown.print(f"Report    {workspace.folder / 'final_report.md'}", soft_wrap=True)
     if url:
-        console.print(f"UI        {url}", soft_wrap=True)
+        shown.print(f"UI        {url}", soft_wrap=True)
     if record.state in (SessionState.RUNNING, SessionState.WAITING, SessionState.FAILED):
         same = f" ({again}{session})" if again else ""
-        console.print(f"Go on with it: the same command with --session {session}{same}")
+        shown.print(f"Go on with it: the same command with --session {session}{same}")

@@ -23,7 +23,7 @@ from blocks.workspace import prefworks_home
 
 PREFECT_PORT = 4200  # Prefect's own default
 LOCAL_SERVER_PORT = 8787
-START_TIMEOUT_S = 120.0  # a first start makes Prefect's database
+START_TIMEOUT_S = 300.0  # a first start makes Prefect's database, and a busy machine takes its time
 STOP_TIMEOUT_S = 20.0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from blocks.errors import NotFound
 from blocks.workspace import Workspace
-from flows.follow import read_request
+from flows.requesting import read_request
 from flows.sessions import load_platform
 from preference.session import SessionRecord, session_id
 from tasks.champion import last_promoted

@@ -29,9 +29,12 @@ def test_a_session_is_created_followed_answered_and_read(create_session, work, s
 
     refused = session_command("update", session, "--promote", "t1")
     assert (refused.exit_code, "plan gate" in refused.stderr) == (4, True), refused.output
-    assert session_command("update", session, "--approve", "--name", "Ada").exit_code == 0
+    unclear = session_command("update", session, "--instruction", "Is it dear?")
+    assert (unclear.exit_code, "Nothing was answered." in unclear.stderr) == (4, True), unclear.output
+    approved = session_command("update", session, "--instruction", "Approved, proceed.", "--name", "Ada")
+    assert approved.exit_code == 0, approved.output
     assert session_command("events", session, "--wait").exit_code == 3
-    answered = session_command("update", session, "--promote", "t1", "--json")
+    answered = session_command("update", session, "--instruction", "Promote t1.", "--json")
     assert json.loads(answered.stdout) == {
         "session": session,
         "gate": "comparison",
@@ -43,6 +46,7 @@ def test_a_session_is_created_followed_answered_and_read(create_session, work, s
     assert "[cost] " in ended.stdout
     assert f"{session}: promoted " in ended.stdout.splitlines()[-1]
     assert "plan gate: approve by Ada" in session_command("report", session).stdout
+    assert session_command("verify", session).exit_code == 0
 
     again = session_command("update", session, "--approve")
     assert (again.exit_code, "is succeeded: nothing waits for an answer" in again.stderr) == (4, True)
@@ -135,8 +139,9 @@ def test_clean_removes_what_the_session_made_and_nothing_else(
         ),
         (("events", NOBODY), f"there is no session {NOBODY}"),
         (("events", "../etc"), "is not a session's ID"),
-        (("update", NOBODY), "say one of --approve"),
-        (("update", NOBODY, "--approve", "--cancel"), "say one of --approve"),
+        (("update", NOBODY), "say one of --instruction"),
+        (("update", NOBODY, "--approve", "--cancel"), "say one of --instruction"),
+        (("update", NOBODY, "--instruction", "Yes.", "--set", "change=x"), "say one of --instruction"),
         (("cancel", NOBODY), f"there is no session {NOBODY}"),
         (("clean", NOBODY), f"there is no session {NOBODY}"),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from blocks.workspace import Workspace
-from flows.follow import read_request
+from flows.requesting import read_request
 from local_server.config import default_home
 from preference.comparison import Comparison
 from preference.fingerprints import normalise
