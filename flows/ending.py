@@ -17,6 +17,7 @@ from prefect.states import Cancelled, Cancelling
 from blocks.errors import PlatformError
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
+from flows import deadlines
 from flows.sessions import stop_everything
 from preference.session import Outcome, SessionRecord, SessionState
 from tasks.holdings import Holding, under_way
@@ -45,6 +46,7 @@ def cancel_session(
     if run and run.state and not run.state.is_final():
         _end_run(client, run, workspace)
         result.stopped.append(f"flow run {run.name}")
+    deadlines.forget(workspace.session)
     if workspace.holder():
         result.left.append("the session's process, which did not end")
     if workspace.folder.exists():

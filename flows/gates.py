@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from enum import StrEnum
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.responses import SetStateStatus
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
@@ -18,7 +15,9 @@ from prefect.input import RunInput
 from pydantic import Field, ValidationError
 
 from blocks.workspace import Workspace
+from flows import deadlines
 from preference.approval import plan_policy, plan_price, why_it_waits
+from preference.cost import duration_text
 from preference.plan import Plan, plan_markdown
 from preference.session import SessionRecord, SessionState
 from preference.settings import Wait
@@ -125,7 +124,10 @@ def gate(
             waits = f"waits for an answer at the {key} gate"
             announce(workspace, EventName.GATE_WAITING, waits, gate=key, asked_usd=_asked_usd(facts))
         shown = f"{description}\n\n{now}" if now else description
-        answer = _ask(form, asked, shown, timeout_s=timeout_days * 86400, suspend=suspend)
+        timeout_s = timeout_days * 86400
+        answer = _ask(form, asked, shown, session=workspace.session, timeout_s=timeout_s, suspend=suspend)
+        if suspend:
+            deadlines.forget(workspace.session)
     run = FlowRunContext.get()
     workspace.append(
         "approvals.jsonl",
@@ -176,78 +178,65 @@ def _stored(key: str, *, suspend: bool) -> str:
     return f"{'suspended' if suspend else 'paused'}-{key}"
 
 
-def _ask(form: type[Form], key: str, description: str, *, timeout_s: float, suspend: bool) -> Form:
-    """pause_flow_run under a key of its own for each try: Prefect keeps a key's first answer for ever.
+def _ask(form: type[Form], key: str, description: str, *, session: str, timeout_s: float, suspend: bool) -> Form:
+    """Wait for an answer under a key of its own for each try: Prefect keeps a key's first answer for ever.
 
-    Prefect's own time-out would end the run as Failed, so ours comes first: it resumes the run itself. With suspend
-    this process ends here (prefect.exceptions.Pause), a later one finds the answer, and only Prefect's is left.
+    Prefect's own time-out would end the run as Failed, so ours comes first. With suspend this process ends here
+    (prefect.exceptions.Pause), and a later one finds the answer. Raises GateTimedOut.
     """
-    run_id, refusal = _flow_run_id(), ""
-    with _Deadline(run_id, timeout_s, _no(form)) as deadline:
-        for attempt in range(100):
-            attempt_key = key if attempt == 0 else f"{key}-{attempt}"
-            with get_client(sync_client=True) as client:
-                answered = _stored_answer(client, run_id, _stored(attempt_key, suspend=suspend))
-                if answered is None:
-                    _forget_question(client, run_id, _stored(attempt_key, suspend=suspend))
-            try:
-                if answered is not None:
-                    return form.model_validate_json(answered)
-                shown = form.with_initial_data(description=refusal + description)
-                if suspend:
-                    suspend_flow_run(wait_for_input=shown, timeout=int(timeout_s), key=attempt_key)
-                given = pause_flow_run(
-                    wait_for_input=shown,
-                    timeout=int(timeout_s + PREFECT_SLACK_S),
-                    poll_interval=POLL_S,
-                    key=attempt_key,
-                )
-                if deadline.passed:
-                    raise GateTimedOut(
-                        f"nobody answered the {key.split('-')[0]} gate within {timeout_s / 86400:.3g} days"
-                    )
-                return form.model_validate(given.model_dump())
-            except ValidationError as error:
-                refusal = "> " + "; ".join(fault["msg"] for fault in error.errors()) + "\n\n"
+    refusal = ""
+    for attempt in range(100):
+        attempt_key = key if attempt == 0 else f"{key}-{attempt}"
+        try:
+            answered = _answered(attempt_key, suspend=suspend)
+            if answered is not None:
+                return form.model_validate_json(answered)
+            shown = form.with_initial_data(description=refusal + description)
+            if suspend:
+                deadlines.schedule(_flow_run_id(), attempt_key, session, _no(form), timeout_s=timeout_s)
+                suspend_flow_run(wait_for_input=shown, key=attempt_key)
+            return form.model_validate(_pause(shown, attempt_key, _no(form), timeout_s))
+        except ValidationError as error:
+            refusal = "> " + "; ".join(fault["msg"] for fault in error.errors()) + "\n\n"
+        except _TimedOut:
+            raise GateTimedOut(f"nobody answered the {key.split('-')[0]} gate within {_waited(timeout_s)}") from None
     raise RuntimeError(f"the {key} gate was answered 100 times, and never validly")
+
+
+def _waited(timeout_s: float) -> str:
+    return f"{timeout_s / 86400:.3g} days" if timeout_s >= 2 * 86400 else duration_text(timeout_s)
+
+
+class _TimedOut(Exception):
+    """The deadline answered."""
+
+
+def _answered(key: str, *, suspend: bool) -> str | None:
+    """The stored answer; None where there is none, and then no question of an earlier process is left either."""
+    run_id, stored = _flow_run_id(), _stored(key, suspend=suspend)
+    with get_client(sync_client=True) as client:
+        answer = _stored_answer(client, run_id, stored)
+        if answer is None:
+            _forget_question(client, run_id, stored)
+        elif suspend and deadlines.has_passed(client, run_id, key):
+            raise _TimedOut
+    return answer
+
+
+def _pause(shown: type[Form], key: str, no: dict[str, str], timeout_s: float) -> dict[str, Any]:
+    with deadlines.PausedDeadline(_flow_run_id(), timeout_s, no) as deadline:
+        given = pause_flow_run(
+            wait_for_input=shown, timeout=int(timeout_s + PREFECT_SLACK_S), poll_interval=POLL_S, key=key
+        )
+    if deadline.passed:
+        raise _TimedOut
+    return given.model_dump()
 
 
 def _no(form: type[RunInput]) -> dict[str, str]:
     """The answer that starts nothing: every form has it last."""
     choices: Any = form.model_fields["decision"].annotation
     return {"decision": list(choices)[-1]}
-
-
-class _Deadline:
-    """Resumes a paused run with the answer that starts nothing, when nobody else has in time."""
-
-    def __init__(self, run_id: UUID, timeout_s: float, answer: dict[str, str]) -> None:
-        self.passed = False
-        self._run_id = run_id
-        self._answer = answer
-        self._timer = threading.Timer(timeout_s, self._give_up)
-        self._timer.daemon = True
-        self._over = threading.Event()
-
-    def __enter__(self) -> Self:
-        self._timer.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._over.set()
-        self._timer.cancel()
-
-    def _give_up(self) -> None:
-        with get_client(sync_client=True) as client:
-            while not self._over.is_set():
-                self.passed = True  # before the run goes on
-                try:
-                    if client.resume_flow_run(self._run_id, run_input=self._answer).status == SetStateStatus.ACCEPT:
-                        return
-                except (httpx.TransportError, PrefectHTTPStatusError):
-                    pass  # the server is away or busy: the gate stays shut, and we try again
-                self.passed = False  # somebody answered first, or the question is not there yet
-                self._over.wait(POLL_S)
 
 
 def _stored_answer(client: SyncPrefectClient, run_id: UUID, key: str) -> str | None:

@@ -17,6 +17,7 @@ from prefect.states import Completed, Crashed
 from blocks.errors import PlatformError
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import FULL_MB, NEEDED_MB, Workspace, space_trouble
+from flows import deadlines
 from flows.decisions import JudgeNotTrusted, SpendingRejected
 from flows.gates import GateTimedOut, RunRejected
 from preference.ledger import OutOfBudget
@@ -73,8 +74,8 @@ def run_session(request: PreferenceRequest, phases: Callable[[Session], Ending])
     workspace = open_workspace(request)
     if trouble := space_trouble(NEEDED_MB):
         raise CannotStart(trouble)
-    if request.wait is Wait.SUSPEND and not runtime.deployment.id:
-        raise CannotStart("`wait: suspend` needs a run of a deployment, which a worker can take up again: say pause")
+    if request.wait is Wait.SUSPEND:
+        _require_somebody_to_go_on()
     with workspace.lock():
         _open(workspace, request)
         session: Session | None = None
@@ -107,6 +108,15 @@ def run_session(request: PreferenceRequest, phases: Callable[[Session], Ending])
         enter(workspace, state, ending.outcome, ending.message)
         publish_report(workspace)
         return ending.state()
+
+
+def _require_somebody_to_go_on() -> None:
+    """A suspended run has no process: a worker takes it up again, and another run ends it when nobody answers."""
+    if not runtime.deployment.id:
+        raise CannotStart("`wait: suspend` needs a run of a deployment, which a worker can take up again: say pause")
+    with get_client(sync_client=True) as client:
+        if deadlines.deployment_for(client, UUID(str(runtime.flow_run.id))) is None:
+            raise CannotStart(deadlines.NO_DEPLOYMENT)
 
 
 def open_workspace(request: PreferenceRequest) -> Workspace:

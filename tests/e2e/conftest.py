@@ -59,10 +59,11 @@ class Prefect:
         return self.http.get(f"/deployments/name/preference-learning/{name}").raise_for_status().json()
 
     def latest_run(self) -> dict[str, Any]:
-        """The newest flow run that is due; one without a state where there is none yet."""
+        """The newest run of the flow that is due; one without a state where there is none yet."""
         soon = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()  # schedules make theirs long before
         due = {"flow_runs": {"expected_start_time": {"before_": soon}}}
-        found = self.post("/flow_runs/filter", {**due, "sort": "EXPECTED_START_TIME_DESC", "limit": 1})
+        ours = {"flows": {"name": {"any_": ["preference-learning"]}}}
+        found = self.post("/flow_runs/filter", {**ours, **due, "sort": "EXPECTED_START_TIME_DESC", "limit": 1})
         return found[0] if found else {"state": {"type": None, "state_details": None}}
 
     def wait_for(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 600) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -25,28 +26,56 @@ def flow_processes(home: Path) -> list[psutil.Process]:
     return worker.children(recursive=True)
 
 
-def test_a_suspended_run_frees_its_process_and_repeats_nothing(prefect_up, local_server, pairs_and_judge, save_block):
-    prefect, environment = prefect_up
-    save_block("scripted", local_server.url)
-    home = Path(environment["PREFWORKS_HOME"])
+Shell = Callable[..., tuple[int, str]]
 
-    def shell(*args: str) -> tuple[int, str]:
+
+@pytest.fixture
+def shell(prefect_up) -> Shell:
+    """shell("get", ID) is what `prefworks session get ID` ends with and says."""
+    _, environment = prefect_up
+
+    def run(*args: str) -> tuple[int, str]:
         command = [sys.executable, "-m", "flows.cli", "session", *args]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
 
-    fields = {**pairs_and_judge, "base_model": "tiny", "platform": "scripted", "wait": "suspend"}
-    fields["sweep"] = "{learning_rates: [1.0e-4, 3.0e-4], betas: [0.1], max_context_length: 512}"
-    code, said = shell("create", "--json", *(f"--set={name}={value}" for name, value in fields.items()))
-    assert code == 0, said
-    session = json.loads(said)["session"]
-    workspace = Workspace(session, home)
+    return run
+
+
+@pytest.fixture
+def create(prefect_up, local_server, pairs_and_judge, save_block, shell) -> Callable[..., Workspace]:
+    """create(**fields): the folder of a session of two trials that suspends."""
+    home = Path(prefect_up[1]["PREFWORKS_HOME"])
+
+    def start(**more: object) -> Workspace:
+        save_block("scripted", local_server.url)
+        fields = {**pairs_and_judge, "base_model": "tiny", "platform": "scripted", "wait": "suspend", **more}
+        fields["sweep"] = "{learning_rates: [1.0e-4, 3.0e-4], betas: [0.1], max_context_length: 512}"
+        code, said = shell("create", "--json", *(f"--set={name}={value}" for name, value in fields.items()))
+        assert code == 0, said
+        return Workspace(json.loads(said)["session"], home)
+
+    return start
+
+
+def scheduled_deadlines(prefect) -> list[str]:
+    asked = {"flows": {"name": {"any_": ["preference-learning-deadline"]}}}
+    found = prefect.post("/flow_runs/filter", {**asked, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
+    return [run["name"] for run in found]
+
+
+def test_a_suspended_run_frees_its_process_and_repeats_nothing(prefect_up, local_server, create, shell):
+    prefect, environment = prefect_up
+    home = Path(environment["PREFWORKS_HOME"])
+    workspace = create()
+    session = workspace.session
 
     for answer in (["--approve"], ["--promote", "t2"]):
         code, said = shell("events", session, "--wait")
         assert code == 3, said
         run = prefect.http.get(f"/flow_runs/{workspace.read_json('session.json')['flow_run']}").json()
         assert run["state"]["name"] == "Suspended"
+        assert scheduled_deadlines(prefect) == [f"deadline of {run['id']}"]
         _, alive = psutil.wait_procs(flow_processes(home), timeout=60)
         assert (alive, workspace.holder()) == ([], None)
         code, said = shell("update", session, *answer)
@@ -54,6 +83,7 @@ def test_a_suspended_run_frees_its_process_and_repeats_nothing(prefect_up, local
     code, said = shell("events", session, "--wait")
     assert code == 0, said
     assert "promoted" in said.splitlines()[-1]
+    assert scheduled_deadlines(prefect) == []
 
     told = Counter(event["text"] for event in workspace.lines("events.jsonl"))
     once = {
@@ -74,6 +104,20 @@ def test_a_suspended_run_frees_its_process_and_repeats_nothing(prefect_up, local
     assert prefect.http.get(f"/flow_runs/{run['id']}").json()["state"]["type"] == "COMPLETED"
     code, said = shell("cancel", session)
     assert code == 4, said
+
+
+def test_a_suspended_run_that_nobody_answers_ends_with_a_report(prefect_up, create, shell):
+    prefect, _ = prefect_up
+    workspace = create(gate_timeout_days=20 / 86400)
+    assert shell("events", workspace.session, "--wait")[0] == 3
+    run = prefect.wait_for(lambda run: run["state"]["type"] == "COMPLETED")
+    assert run["state"]["name"] == "TimedOut"
+    code, said = shell("events", workspace.session, "--wait")
+    assert (code, "timed_out nobody answered the plan gate within" in said.splitlines()[-1]) == (1, True), said
+    assert json.loads(shell("get", workspace.session, "--json")[1])["state"] == "cancelled"
+    assert "nobody answered the plan gate" in (workspace.folder / "final_report.md").read_text()
+    assert workspace.lines("approvals.jsonl") == []
+    assert scheduled_deadlines(prefect) == []
 
 
 def test_suspend_is_refused_where_no_worker_could_take_the_run_up_again(
