@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, SecretStr, field_validator
 
-from blocks.calibration import machine_gflops
+from blocks.calibration import machine_gflops, machine_memory_gb
 from blocks.client import FireworksClient
 from blocks.connection import root_url
 from preference.cost import PriceBook, load_price_book
@@ -53,8 +53,15 @@ class FireworksPlatform(Block):
 
     def measured_gflops(self) -> float | None:
         """How fast the machine that trains and serves is; None where that is not the one we run on."""
+        return machine_gflops() if self._is_here() else None
+
+    def memory_gb(self) -> float | None:
+        """What the machine that trains and serves has; None where that is not the one we run on."""
+        return machine_memory_gb() if self._is_here() else None
+
+    def _is_here(self) -> bool:
         host = urlsplit(self.base_url).hostname or ""
-        return machine_gflops() if host == "localhost" or host.startswith("127.") or host == "::1" else None
+        return host == "localhost" or host.startswith("127.") or host == "::1"
 
     def get_client(self, session: str | None = None) -> FireworksClient:
         """A client to close after use. With `session`, it changes and deletes only what that session made."""

@@ -25,6 +25,7 @@ class DataSize(BaseModel):
     train_chosen_tokens: int
     train_rejected_tokens: int
     held_out_prompt_tokens: int
+    longest_tokens: int = 0  # of a prompt with its longer answer; 0: not known
     exact: bool  # counted with the base model's own tokenizer, not estimated
     n_over_context: int  # train rows longer than the context length
     guessed: bool = False  # pairs that are still to be made, see preference/pair_plan.py

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
+from preference.memory import MemoryUse
+
 TRAINING_SPREAD = (0.7, 1.3)  # planning range of billed training tokens: Fireworks cookbook, cost skill
 TIME_SPREAD = (0.5, 2.0)  # hours depend on load and on how long the answers get: a guess, said as such
 
@@ -71,6 +73,7 @@ class PriceBook(BaseModel):
     inference_usd_per_million_tokens: list[InferencePrice] = []  # serverless; those by name before those by size
     batch_share: float | None = Field(None, gt=0, le=1)  # of the serverless price: what batch inference costs
     throughput: Throughput
+    memory: MemoryUse | None = None  # of the user's own machine; None: the platform's
     model_sweep: ModelSweep = ModelSweep()
 
     def training_usd(self, tokens: float, parameters: int | None) -> float | None:
@@ -122,6 +125,13 @@ class PriceBook(BaseModel):
         return self.model_copy(
             update={"throughput": speed.model_copy(update=scaled), "assumptions": [*self.assumptions, told]}
         )
+
+    def with_memory(self, machine_gb: float) -> PriceBook:
+        """The book for a machine with this much memory."""
+        if self.memory is None:
+            return self
+        known = {"machine_gb": machine_gb, "jobs_at_once": self.throughput.jobs_at_once}
+        return self.model_copy(update={"memory": self.memory.model_copy(update=known)})
 
     def accelerator_text(self, accelerator: str, count: int) -> str:
         """What is paid for by the hour; a book that prices any accelerator alike means its own hardware."""

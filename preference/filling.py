@@ -40,7 +40,7 @@ def fill(
             continue
         words = f"“{reading.words_for(field)}”"
         if not _is_field(request, field):
-            if note := _without_field(request, field, words, value):
+            if note := _without_field(request, field, words):
                 notes.append(note)
         elif text_wins and field in _FIXED_AT_THE_PLAN:
             notes.append(
@@ -57,9 +57,9 @@ def fill(
     return Filled(request=filled, reading=reading, sweep_said=said, notes=notes, questions=questions)
 
 
-def _without_field(request: PreferenceRequest, field: str, words: str, value: Any) -> str:
-    if field == "pairs.generate":  # the data decides: prompts without answers get them
-        return "" if value else f"{words}: prompts without answers need pairs all the same; other data gets none."
+def _without_field(request: PreferenceRequest, field: str, words: str) -> str:
+    if field == "pairs.generate" and "pairs" in type(request).model_fields:
+        return ""  # the data decides: prompts without answers get them
     return f"{words} was understood ({field}), but this version does not offer it: it is not done."
 
 

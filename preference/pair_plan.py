@@ -80,7 +80,7 @@ def with_pairs(bases: Sequence[PlannedBase], pairs: PairPlan) -> list[PlannedBas
     tokens = round(pairs.n_prompts * pairs.settings.max_tokens * GUESSED_SHARE)
     return [
         _with_size(
-            base,
+            _with_longer_rows(base, pairs.settings.max_tokens),
             PairSize(
                 n_pairs=pairs.n_prompts,
                 prompt_tokens=round(base.data.train_prompt_tokens * pairs.n_prompts / base.data.n_train),
@@ -91,6 +91,12 @@ def with_pairs(bases: Sequence[PlannedBase], pairs: PairPlan) -> list[PlannedBas
         )
         for base in bases
     ]
+
+
+def _with_longer_rows(base: PlannedBase, max_tokens: int) -> PlannedBase:
+    """Each prompt may get an answer of so many tokens."""
+    longest = base.data.longest_tokens + max_tokens
+    return base.model_copy(update={"data": base.data.model_copy(update={"longest_tokens": longest})})
 
 
 def base_as_made(base: PlannedBase, pairs: PairPlan) -> PlannedBase:

@@ -24,6 +24,7 @@ from preference.evaluator_plan import EvaluatorSummary, evaluator_text
 from preference.halving import halving_text, priced_jobs, rung_jobs, rungs_for
 from preference.judge_plan import JudgePlan, judge_lines, judge_text, judge_warnings, pair_judging_lines
 from preference.ledger import Ledger, Spent
+from preference.memory import memory_text, memory_warnings
 from preference.pair_plan import GUESSED_SPREAD, PairPlan, base_as_made, batch_offer, pair_lines, pair_notes, with_pairs
 from preference.search import Search, SearchRefused, search_text, stand_ins
 from preference.settings import Method, PreferenceRequest, Strategy
@@ -332,6 +333,7 @@ def plan_warnings(request: PreferenceRequest, bases: Sequence[PlannedBase], pric
             f"{data.n_held_out} held-out prompts are too few for a confirmation half (12 are needed): the "
             "headline will be measured on the prompts that chose the winner, and will flatter it."
         )
+    warnings += memory_warnings(prices.memory, bases, request.sweep.batch_size)
     if Method.ORPO in request.methods and prices.training_usd(1e6, 1) not in (0.0, None):
         warnings.append("ORPO's billing is undocumented; it is priced at the DPO rate.")
     return warnings
@@ -379,6 +381,7 @@ def plan_markdown(plan: Plan) -> str:
             *champion_text(plan),
             *_target_text(plan),
             f"- Expected 95 % interval of the headline win rate: {width}",
+            f"- {memory_text(plan.prices.memory, plan.bases, plan.request.sweep.batch_size)}",
             "",
             *(["## What was understood", "", *plan.understood, ""] if plan.understood else []),
             *([halving_text(len(plan.trials), plan.rungs), ""] if plan.rungs else []),

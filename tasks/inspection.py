@@ -210,6 +210,7 @@ def _measure(
         train_chosen_tokens=tokens.chosen.total if tokens.chosen else 0,
         train_rejected_tokens=tokens.rejected.total if tokens.rejected else 0,
         held_out_prompt_tokens=held_out.tokens.prompt.total,
+        longest_tokens=tokens.longest.max,
         exact=tokens.error is None,
         n_over_context=train.n_over_context["training"],
         notes=[*(note for intake in intakes if intake for note in intake.notes()), *split.notes()],

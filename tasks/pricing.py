@@ -1,4 +1,4 @@
-"""The platform's price book, with its times for the machine at hand."""
+"""The platform's price book, with its times and its memory for the machine at hand."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ MACHINE = "machine.json"
 def price_book(platform: FireworksPlatform, workspace: Workspace) -> PriceBook:
     """Measured once a session, so that one that goes on is not asked about another plan."""
     book = platform.get_price_book()
-    if book.throughput.measured_gflops is None:
-        return book
-    kept = workspace.read_json(MACHINE)
-    gflops = kept["gflops"] if kept else platform.measured_gflops()
-    if gflops is None:
-        return book
-    workspace.write(MACHINE, {"gflops": gflops})
-    return book.on_machine(gflops)
+    kept = workspace.read_json(MACHINE) or {}
+    if book.throughput.measured_gflops is not None:
+        gflops = kept.get("gflops") or platform.measured_gflops()
+        if gflops is not None:
+            kept["gflops"] = gflops
+            book = book.on_machine(gflops)
+    if book.memory is not None:
+        memory_gb = kept.get("memory_gb") or platform.memory_gb()
+        if memory_gb is not None:
+            kept["memory_gb"] = memory_gb
+            book = book.with_memory(memory_gb)
+    if kept:
+        workspace.write(MACHINE, kept)
+    return book

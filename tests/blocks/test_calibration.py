@@ -1,11 +1,12 @@
 import pytest
 
-from blocks.calibration import machine_gflops
+from blocks.calibration import machine_gflops, machine_memory_gb
 from blocks.fireworks import FireworksPlatform
 
 
-def test_a_machine_has_a_speed():
+def test_a_machine_has_a_speed_and_a_memory():
     assert machine_gflops(0.01) > 0
+    assert 0.1 < machine_memory_gb() < 1e5
 
 
 @pytest.mark.parametrize(
@@ -13,4 +14,5 @@ def test_a_machine_has_a_speed():
     [("http://127.0.0.1:8787", True), ("http://localhost:1", True), ("https://api.fireworks.ai", False)],
 )
 def test_only_the_machine_that_we_run_on_is_measured(address, ours):
-    assert (FireworksPlatform(base_url=address).measured_gflops() is not None) == ours
+    platform = FireworksPlatform(base_url=address)
+    assert (platform.measured_gflops() is not None, platform.memory_gb() is not None) == (ours, ours)

@@ -13,6 +13,7 @@ def test_a_local_book_s_times_go_with_the_machine_and_are_measured_once(tmp_path
     found = price_book.fn(platform, workspace)
     assert found.throughput.training_tokens_per_s == plain.training_tokens_per_s / 2
     assert "0.50 × as fast" in found.assumptions[-1]
+    assert found.memory.machine_gb > 0
     assert price_book.fn(platform, workspace) == found
     workspace.path(MACHINE).unlink()
     assert price_book.fn(platform, workspace) == price_book.fn(platform, workspace)
