@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 POLL_S = 1.0
 QUESTION_S = 10.0
 ENDED_OTHERWISE, NOT_THERE, WAITS, REFUSED = 1, 2, 3, 4
+EXAMPLES = {"inputs": "Use Qwen3 8B.", "comparison": "Proceed with the winning config."}  # of answers, by gate
 console = Console()
 
 
@@ -140,7 +141,7 @@ def _last_line(session: str, run: FlowRun, state: str, question: Question | None
     elif question:
         typer.echo(
             f"{session}: waiting at the {question.gate} gate. Answer: "
-            f'prefworks session update {session} --instruction "Approved, proceed."'
+            f'prefworks session update {session} --instruction "{EXAMPLES.get(question.gate, "Approved, proceed.")}"'
         )
     else:
         typer.echo(f"{session}: {outcome or state} {message}".rstrip())

@@ -46,6 +46,8 @@ def fill(
             notes.append(
                 f"{words} is not done: {TITLES[field]} is fixed once it was fetched. Start another run for it."
             )
+        elif not text_wins and _given(request, field) and _is_file(_value(request, field), value):
+            continue  # the shell found the file that the text names
         elif not text_wins and _given(request, field) and _value(request, field) != value:
             own = shown_value(_value(request, field))
             notes.append(f"{field} is {own}, as its field says; the text says {shown_value(value)} ({words}).")
@@ -55,6 +57,12 @@ def fill(
     filled, questions = _validated(request, data, taken, reading)
     said = {**reading.fields, **answers}.get("base_models") == []
     return Filled(request=filled, reading=reading, sweep_said=said, notes=notes, questions=questions)
+
+
+def _is_file(own: Any, said: Any) -> bool:
+    """Whether a field holds, by its whole path, the file that a text names."""
+    whole = isinstance(own, str) and isinstance(said, str) and own.startswith("/")
+    return whole and bool(said) and own.endswith("/" + said.removeprefix("./"))
 
 
 def _without_field(request: PreferenceRequest, field: str, words: str) -> str:

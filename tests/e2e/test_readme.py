@@ -1,10 +1,11 @@
-"""Every command of the README, as it stands there, in a new clone with a home of its own.
+"""Every command of the README and the docs, as it stands there, in a new clone with a home of its own.
 
 The clone's .venv is a link to ours, so that what `make` installs first is there already; where the lock files differ
 from what ours was installed from, the test fails rather than change it. What is not run as it stands:
 
 - `make test` would run itself: only what it would do is looked at. CI runs it beside this.
 - `--base-url https://api.fireworks.ai` becomes the local server's address, since a test has no account.
+- the notifications' addresses are of nobody.
 - `pip install torch ...` needs the network: its version and index are held to the lock file and the installer's.
 """
 
@@ -53,6 +54,9 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         "PREFECT_PORT": str(free_port(0)),
         "LOCAL_SERVER_PORT": str(free_port(0)),
         "FIREWORKS_API_KEY": "fw_of_nobody",
+        "PREFWORKS_NOTIFY_URL": "http://127.0.0.1:9/nobody",
+        "PREFWORKS_SMTP_PASSWORD": "of nobody",
+        "PATH": f"{clone / '.venv' / 'bin'}:{os.environ['PATH']}",
         "PWD": str(clone),
     }
     yield given
@@ -61,9 +65,9 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(60 * MINUTES)
-def test_every_command_of_the_readme_does_what_it_says(environment):
+def test_every_command_of_the_readme_and_the_docs_does_what_it_says(environment):
     demo = ""
-    for block in blocks("README.md"):
+    for block in [*blocks("README.md"), *blocks("docs/team.md")]:
         session = demo  # in a block that creates none, <id> is the demo's
         for command in block:
             if command.startswith("pip install"):
@@ -102,8 +106,8 @@ def test_what_the_readme_says_of_pytorch_is_what_is_installed():
     assert rest == "pip install -r requirements.lock && pip install --no-deps -e ."
 
 
-def test_the_docs_have_no_command_that_no_test_runs():
-    pages = ["CONTRIBUTING.md", *(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").glob("*.md")))]
-    commands = [command for page in pages for block in blocks(page) for command in block]
-    assert commands == ["make check", "make test", "make test-slow"]  # CI's own: .ci/run
-    assert "\n".join(commands) in (ROOT / ".ci" / "run").read_text()
+def test_no_other_page_has_a_command_that_no_test_runs():
+    pages = [page.relative_to(ROOT).as_posix() for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]]
+    assert {page for page in pages if blocks(page)} == {"README.md", "docs/team.md", "CONTRIBUTING.md"}
+    assert blocks("CONTRIBUTING.md") == [["make check", "make test", "make test-slow"]]  # which are CI's own
+    assert "make check\nmake test\nmake test-slow" in (ROOT / ".ci" / "run").read_text()

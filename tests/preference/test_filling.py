@@ -19,6 +19,11 @@ def test_a_field_wins_and_the_difference_is_noted():
     assert found.notes == ["budget_usd is 3, as its field says; the text says 5 (“budget $5”)."]
 
 
+def test_a_file_that_the_shell_found_for_a_text_is_no_difference():
+    assert filled("Train on ./data/pairs.jsonl.", dataset="/home/ada/data/pairs.jsonl").notes == []
+    assert filled("Train on data/pairs.jsonl.", dataset="/home/ada/otherdata/pairs.jsonl").notes != []
+
+
 def test_a_field_at_its_default_was_not_given_since_forms_send_all():
     assert filled("Up to 10 jobs in parallel.", max_active_jobs=6).request.max_active_jobs == 10
 
