@@ -24,7 +24,7 @@ def machine_gflops(seconds: float = SECONDS) -> float:
     On one, in a process of its own, by its processor time: threads that wait for each other on a busy machine showed a
     fiftieth of its speed.
     """
-    command = [sys.executable, str(Path(__file__).resolve()), str(seconds)]
+    command = [sys.executable, "-I", str(Path(__file__).resolve()), str(seconds)]
     done = subprocess.run(command, env={**os.environ, **_ONE_THREAD}, capture_output=True, text=True, check=True)
     return float(done.stdout) * usable_cores()
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 POLL_S = 1.0
 QUESTION_S = 10.0
-ENDED_OTHERWISE, NOT_THERE, WAITS, REFUSED = 1, 2, 3, 4
+ENDED_OTHERWISE, NOT_THERE, WAITS, REFUSED, INTERRUPTED = 1, 2, 3, 4, 130
 EXAMPLES = {"inputs": "Use Qwen3 8B.", "comparison": "Proceed with the winning config."}  # of answers, by gate
 console = Console()
 
@@ -86,10 +86,19 @@ def events(
 
     Example: prefworks session events 1779157376-41e1 --wait
 
-    Exit codes: 0 it succeeded (or goes on), 1 it failed or was cancelled, 2 no such session, 3 it waits for an answer.
+    Exit codes: 0 it succeeded (or goes on), 1 it failed or was cancelled, 2 no such session, 3 it waits for an answer,
+    130 Ctrl-C; the session goes on.
     """
     check_id(session)
     connect()
+    try:
+        raise typer.Exit(_told(session, wait=wait, as_json=as_json))
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _told(session: str, *, wait: bool, as_json: bool) -> int:
+    """Print what there is, and with wait what comes; the exit code."""
     from prefect.client.orchestration import get_client
 
     from flows.asking import can_ask
@@ -106,7 +115,7 @@ def events(
             over = state == "waiting" and question is not None
             over = over or state in ("succeeded", "failed", "cancelled")
             if over or not wait:
-                raise typer.Exit(_last_line(session, run, state, question, as_json=as_json))
+                return _last_line(session, run, state, question, as_json=as_json)
             if state == "scheduled" and not told and run and run.state and run.state.name == "Late":
                 typer.echo("No worker has taken the run yet. Is one running? `make up` starts one.", err=True)
                 told = True
