@@ -78,7 +78,7 @@ def too_long(size: int, limit: int) -> RowFault:
 def convert(value: Any) -> Row:
     """The canonical form of any row that is known here. Raises RowFault or RowDropped."""
     if not isinstance(value, dict):
-        raise RowFault("row", "not an object", _show(value), "a JSON object")
+        raise RowFault("row", "not an object", shown(value), "a JSON object")
     row = _convert(value, [])
     if row.extra:
         row.conversions.append("fields the API does not know kept for evaluators")
@@ -116,7 +116,7 @@ def _from_format_a(value: Json, notes: list[str]) -> Row:
         raise RowFault(
             "input",
             "missing" if source is None else "not an object",
-            _show(source),
+            shown(source),
             "an object with messages",
         )
     prompt = _messages(messages, "input.messages", notes)
@@ -130,7 +130,7 @@ def _from_chosen_rejected(value: Json, notes: list[str]) -> Row:
     """TRL's explicit and implicit preference rows, dialogues as text, ShareGPT's and OpenAI-like ones."""
     for key in ("chosen", "rejected"):
         if not _has(value, key):
-            raise RowFault(key, "missing", _show(value.get(key)), f"an answer, as there is one in {_other(key)}")
+            raise RowFault(key, "missing", shown(value.get(key)), f"an answer, as there is one in {_other(key)}")
     used = {"chosen", "rejected"}
     prompt = _prompt_of(value, used, notes)
     chosen, rejected = (_parsed(value[key], notes) for key in ("chosen", "rejected"))
@@ -224,7 +224,7 @@ def _prompt_of(value: Json, used: set[str], notes: list[str], first: tuple[str, 
         if _has(value, key):
             used.add(key)
             if not isinstance(value[key], str):
-                raise RowFault(key, "wrong type", _show(value[key]), "text")
+                raise RowFault(key, "wrong type", shown(value[key]), "text")
             if value[key].strip() and messages and messages[0]["role"] != "system":
                 notes.append("system column put into messages")
                 messages = [{"role": "system", "content": value[key]}, *messages]
@@ -235,7 +235,7 @@ def _prompt_column(value: Json, column: str, used: set[str], notes: list[str]) -
     prompt = _parsed(value[column], notes)
     if column == "turns":
         if not isinstance(prompt, list) or not prompt:
-            raise RowFault("turns", "wrong type", _show(prompt), "a list of texts")
+            raise RowFault("turns", "wrong type", shown(prompt), "a list of texts")
         if len(prompt) > 1:
             notes.append("first of several turns taken")
         prompt = prompt[0]
@@ -244,7 +244,7 @@ def _prompt_column(value: Json, column: str, used: set[str], notes: list[str]) -
     if isinstance(prompt, dict) and "messages" in prompt:
         return _messages(prompt["messages"], f"{column}.messages", notes)
     if not isinstance(prompt, str):
-        raise RowFault(column, "wrong type", _show(prompt), "text or a list of messages")
+        raise RowFault(column, "wrong type", shown(prompt), "text or a list of messages")
     if _TURN.match(prompt):
         notes.append("dialogue text cut into messages")
         messages = _dialogue(prompt, column)
@@ -261,7 +261,7 @@ def _from_prompt(value: Json, notes: list[str]) -> Row:
     used: set[str] = set()
     messages = _prompt_of(value, used, notes, first=DIALOGUE_COLUMNS)
     if not used & {"turns", *DIALOGUE_COLUMNS, *PROMPT_COLUMNS}:
-        raise RowFault("row", "unknown shape", f"the fields {_show(list(value))}", WANTED)
+        raise RowFault("row", "unknown shape", f"the fields {shown(list(value))}", WANTED)
     if not used & {*DIALOGUE_COLUMNS}:
         notes.append("prompt column put into messages")
         answers = [key for key in ANSWER_COLUMNS if _has(value, key)]
@@ -338,7 +338,7 @@ def _messages(value: Any, name: str, notes: list[str]) -> list[Json]:
     if value is None:
         raise RowFault(name, "missing", "nothing", "a list of messages")
     if not isinstance(value, list):
-        raise RowFault(name, "wrong type", _show(value), "a list of messages")
+        raise RowFault(name, "wrong type", shown(value), "a list of messages")
     if not value:
         raise RowFault(name, "empty list", "[]", "at least one message")
     return [_message(message, f"{name}[{i}]", notes) for i, message in enumerate(value)]
@@ -346,12 +346,12 @@ def _messages(value: Any, name: str, notes: list[str]) -> list[Json]:
 
 def _message(value: Any, name: str, notes: list[str]) -> Json:
     if not isinstance(value, dict):
-        raise RowFault(name, "not an object", _show(value), 'a message such as {"role": "user", "content": "..."}')
+        raise RowFault(name, "not an object", shown(value), 'a message such as {"role": "user", "content": "..."}')
     role = value.get("role", value.get("from"))
     if role is None:
-        raise RowFault(f"{name}.role", "missing", f"the fields {_show(list(value))}", "system, user or assistant")
+        raise RowFault(f"{name}.role", "missing", f"the fields {shown(list(value))}", "system, user or assistant")
     if not isinstance(role, str) or role.lower() not in ROLES:
-        raise RowFault(f"{name}.role", "unknown role", _show(role), "system, user or assistant")
+        raise RowFault(f"{name}.role", "unknown role", shown(role), "system, user or assistant")
     known = ROLES[role.lower()]
     if known != role:
         _note(notes, "roles renamed")
@@ -374,7 +374,7 @@ def _content(value: Any, name: str, notes: list[str]) -> str:
         if all(isinstance(part.get("text"), str) for part in value):
             _note(notes, "text parts joined")
             return "".join(part["text"] for part in value)
-    raise RowFault(name, "wrong type", _show(value), "text")
+    raise RowFault(name, "wrong type", shown(value), "text")
 
 
 def _parsed(value: Any, notes: list[str]) -> Any:
@@ -412,11 +412,11 @@ def _tools(value: Any, notes: list[str]) -> list[Any]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise RowFault("tools", "broken JSON", _show(value), "a list of tool definitions") from None
+            raise RowFault("tools", "broken JSON", shown(value), "a list of tool definitions") from None
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
-        raise RowFault("tools", "wrong type", _show(value), "a list of tool definitions")
+        raise RowFault("tools", "wrong type", shown(value), "a list of tool definitions")
     return value
 
 
@@ -424,7 +424,7 @@ def _dialogue(text: str, name: str) -> list[Json]:
     r"""'\n\nHuman: a\n\nAssistant: b' as messages (hh-rlhf)."""
     if not _TURN.match(text):
         raise RowFault(
-            name, "not a dialogue", _show(text), "text that starts with '\\n\\nHuman:' as its other side does"
+            name, "not a dialogue", shown(text), "text that starts with '\\n\\nHuman:' as its other side does"
         )
     _, *parts = _TURN.split(text)
     roles = {"Human": "user", "Assistant": "assistant"}
@@ -452,7 +452,7 @@ def _note(notes: list[str], note: str) -> None:
         notes.append(note)
 
 
-def _show(value: Any, limit: int = 80) -> str:
+def shown(value: Any, limit: int = 80) -> str:
     """A value as a fault quotes it: short, on one line; never a whole row, which may be private."""
     if value is None:
         return "nothing"

@@ -16,7 +16,7 @@ import orjson
 from preference.fingerprints import prompt_hash, row_hash
 from preference.formats_lines import BOM
 from preference.formats_ready import Reader, take_pairs
-from preference.formats_rows import Kind, RowDropped, RowFault, convert, too_long
+from preference.formats_rows import Kind, RowDropped, RowFault, convert, shown, too_long
 
 MAX_ROW_BYTES = 8 * 2**20  # about two million tokens: more than any context
 FAULTS_IN_FULL = 20
@@ -283,7 +283,13 @@ def repeated_keys(pairs: list[tuple[str, Any]]) -> list[RowFault]:
     """Of an object's keys and values in their order."""
     names = Counter(name for name, _ in pairs)
     wanted = "each name once in an object"
-    return [RowFault(name, "given twice", f"it {n} times in one object", wanted) for name, n in names.items() if n > 1]
+    return [
+        RowFault(
+            name if name.isidentifier() and len(name) < 40 else shown(name), "given twice", f"it {n} times", wanted
+        )
+        for name, n in names.items()
+        if n > 1
+    ]
 
 
 def not_json(raw: bytes, error: Exception) -> RowFault:

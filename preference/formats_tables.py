@@ -47,7 +47,7 @@ def read_csv(file: IO[bytes], limit: int) -> Iterator[tuple[int, Any]]:
         spaced = f"{delimiter} " in header  # "prompt, chosen": else the space would be part of the name
         names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter, skipinitialspace=spaced), [])]
         if len(set(names)) < len(names):
-            raise TableError(f"the header names a column twice: {header.strip()[:200]}")
+            raise TableError(f"the header names a column twice: {header.strip()[:200]!r}")
         csv.field_size_limit(limit)
         rows = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=spaced)
         while True:

@@ -382,6 +382,7 @@ BROKEN_ARRAYS = {  # what stands for the second row, and what is said of it; the
     b'{"prompt": "p", "id": 1e999}': "row 2, row: broken JSON; found 1e999, wanted a number",
     b'{"prompt": "p", "id": ' + b"1" * 5000 + b"}": "row 2, row: broken JSON; found a number of thousands of digits",
     b'{"prompt": "p", "prompt": "q"}': "row 2, prompt: given twice",
+    b'{"\\ud800": 1, "\\ud800": 2}': "row 2, '\\ud800': given twice; found it 2 times, wanted each name once",
     b'{"id": ' + b"[" * 5000 + b"]" * 5000 + b"}": "row 2, row: broken JSON; found brackets within brackets",
     b'{"prompt": "' + b"x" * MAX_ROW_BYTES + b'"}': "row 2, row: row too long; found 8,388,",
     b'{"prompt": "' + b"\\\\" * 600_000 + b'", "\\"]}": 1, }': "row 2, row: broken JSON",
