@@ -18,15 +18,18 @@ _ONE_THREAD |= {"VECLIB_MAXIMUM_THREADS": "1"}
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def machine_gflops(seconds: float = SECONDS) -> float:
+def machine_gflops(seconds: float = SECONDS) -> float | None:
     """Billions of float32 operations a second in a matrix product on one core, times the cores. A GPU is not looked at.
 
     On one, in a process of its own, by its processor time: threads that wait for each other on a busy machine showed a
-    fiftieth of its speed.
+    fiftieth of its speed. None where it could not be measured: a plan can do without.
     """
     command = [sys.executable, "-I", str(Path(__file__).resolve()), str(seconds)]
-    done = subprocess.run(command, env={**os.environ, **_ONE_THREAD}, capture_output=True, text=True, check=True)
-    return float(done.stdout) * usable_cores()
+    try:
+        done = subprocess.run(command, env={**os.environ, **_ONE_THREAD}, capture_output=True, text=True, check=True)
+        return float(done.stdout) * usable_cores()
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return None
 
 
 def core_gflops(seconds: float) -> float:

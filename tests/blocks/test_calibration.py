@@ -5,7 +5,7 @@ from blocks.fireworks import FireworksPlatform
 
 
 def test_a_machine_has_a_speed_and_a_memory():
-    assert machine_gflops(0.01) > 0
+    assert (machine_gflops(0.01) or 0) > 0
     assert 0.1 < machine_memory_gb() < 1e5
 
 
