@@ -184,14 +184,20 @@ def test_prompts_without_two_models_to_answer_them_are_refused_before_anything_i
         assert not httpx.get(f"{local_server.url}/v1/accounts/local/{collection}").json().get(collection)
 
 
-def test_a_failed_trial_is_told_and_the_others_go_on(local_server, make_request, answering, home):
+def test_dpo_and_orpo_side_by_side_where_one_fails_the_other_goes_on(local_server, make_request, answering, home):
     """t2's loss is no number: its job, which would take an hour, is cancelled."""
+    sweep = {"learning_rates": [1e-4], "betas": [0.1], "orpo_lambdas": [0.5], "max_context_length": 512}
+    order = "!only=t2 nan steps=3600 pause=1"
+    parameters = make_request(local_server.url, order, methods=["DPO", "ORPO"], sweep=sweep)
     with answering({**APPROVE, "comparison": {"decision": "stop"}}) as gates:
-        state = run(make_request(local_server.url, "!only=t2 nan steps=3600 pause=1", sweep=TWO))
+        state = run(parameters)
     assert state.name == "NotPromoted", state.message
-    assert "| t1: DPO" in gates.pages[1][1]
-    assert "| t2: DPO" not in gates.pages[1][1]
+    jobs = httpx.get(f"{local_server.url}/v1/accounts/local/dpoJobs").json()["dpoJobs"]
+    assert {job["name"].rsplit("-", 1)[-1]: job["lossConfig"]["method"] for job in jobs} == {"t1": "DPO", "t2": "ORPO"}
+    assert "| t1: DPO lr 0.0001, beta 0.1" in gates.pages[1][1]
+    assert "| t2:" not in gates.pages[1][1]
     report = the_session(home).path("final_report.md").read_text()
+    assert "| t2 | ORPO lr 0.0001, lambda 0.5" in report
     assert "cancelled: dpo_loss is nan at step 1: lower the learning rate." in report
 
 

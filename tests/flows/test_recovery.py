@@ -52,7 +52,7 @@ def waits(workspace: Workspace, gate: str) -> bool:
     return any(event["phase"] == gate for event in workspace.lines("events.jsonl"))
 
 
-def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 120) -> None:
+def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 240) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}"
