@@ -31,7 +31,7 @@ GRID = {"learning_rates": [n * 1e-5 for n in range(1, 8)], "betas": [0.1, 0.3], 
 ENDED = ("COMPLETED", "CANCELLED", "FAILED")
 PATIENCE_S = 240  # a bound on a hang, not a measurement
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # fourteen models are measured, too, one after the other
 
 
 def list_scheduling(lengths: list[int], machines: int) -> int:
