@@ -20,14 +20,17 @@ from pathlib import Path
 
 import pytest
 
+from blocks.workspace import Workspace
 from flows.services import free_port
+from preference.comparison import Comparison
+from preference.pairs import PairsMade
 from scripts import install
 
 ROOT = Path(__file__).resolve().parents[2]
 SESSION = re.compile(r"\b\d{10}-[0-9a-f]{4}\b")
 SAID = {"prefworks run ": "reject\n", "session clean ": "y\n"}  # by whoever sits at the terminal
 ENDS_WITH = {"events <id> --wait": 3}  # it waits for an answer
-MINUTES = 25
+MINUTES = 45
 
 
 def blocks(page: str) -> list[list[str]]:
@@ -76,10 +79,25 @@ def test_every_command_of_the_readme_and_the_docs_does_what_it_says(environment)
             if command == "make demo":
                 demo = SESSION.findall(done.stdout)[0]
                 assert f"sessions/{demo}/final_report.md" in done.stdout
+            if command == "make demo-prompts":
+                assert_taught(Path(environment["PWD"]) / ".prefworks", by=demo)
             if "session create" in command:
                 [session] = SESSION.findall(done.stdout)
             if "session report" in command:
                 assert "## " in done.stdout
+
+
+def assert_taught(home: Path, *, by: str) -> None:
+    """From prompts alone the base learned to answer better, by the model that the demo deployed."""
+    session = max(folder.name for folder in (home / "sessions").iterdir())
+    workspace = Workspace(session, home)
+    made, comparison = workspace.read("pairs/pairs.json", PairsMade), workspace.read("comparison.json", Comparison)
+    assert made is not None
+    assert made.strong.model.startswith(f"accounts/local/models/pw-{by}-t")
+    assert made.first_pass.separates
+    assert comparison is not None
+    assert comparison.headline is not None
+    assert (comparison.headline.difference.low or 0) > 0
 
 
 def run(command: str, session: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
