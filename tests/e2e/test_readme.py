@@ -57,7 +57,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         "PREFECT_PORT": str(free_port(0)),
         "LOCAL_SERVER_PORT": str(free_port(0)),
         "FIREWORKS_API_KEY": "fw_of_nobody",
-        "PREFWORKS_NOTIFY_URL": "http://127.0.0.1:9/nobody",
+        "PREFWORKS_NOTIFY_URL": "https://hooks.slack.com/services/T0/B0/nobody",
         "PREFWORKS_SMTP_PASSWORD": "of nobody",
         "PATH": f"{clone / '.venv' / 'bin'}:{os.environ['PATH']}",
         "PWD": str(clone),
