@@ -92,6 +92,8 @@ class BulkChat:
         self._url = url or connection.root + CHAT_PATH
         self._read_timeout_s = read_timeout_s
         self._dialect = dialect or Dialect(())
+        self._any_answer = False
+        self._given_up: PlatformError | None = None
 
     async def __aenter__(self) -> BulkChat:
         pool = aiohttp.TCPConnector(limit=self._concurrency, ssl=ssl_context())
@@ -116,6 +118,9 @@ class BulkChat:
                 return result
 
     async def _ask(self, request: ChatRequest) -> ChatResult:
+        """Tried until it is out of patience; at once where another was, and nothing was ever answered here."""
+        if self._given_up is not None:
+            return ChatResult(request, None, self._given_up, 0, 0.0)
         began, tries, waits = time.monotonic(), 0, self._connection.waits()
         limit = self._limit(request.model)
         while True:
@@ -131,13 +136,18 @@ class BulkChat:
                 wait_s = max(next(waits), error.retry_after_s or 0.0)
                 self._give_back(limit, ticket, error)
                 now = time.monotonic()
-                if not self._worth_another(error, tries) or now + wait_s - began > self._patience_s:
+                out_of_patience = now + wait_s - began > self._patience_s
+                worth_another = self._worth_another(error, tries)
+                if out_of_patience and worth_another and not self._any_answer:
+                    self._given_up = error  # a refusal is this request's own, and never comes here
+                if out_of_patience or not worth_another:
                     return ChatResult(request, None, error, tries, now - sent)
                 await asyncio.sleep(wait_s)
             except BaseException:
                 limit.give_back()
                 raise
             else:
+                self._any_answer = True
                 limit.succeeded(headers)
                 return ChatResult(request, completion, None, tries, time.monotonic() - sent)
 

@@ -58,6 +58,14 @@ def test_a_judge_that_hangs_runs_out_of_patience(judges):
     assert result.completion is None
 
 
+def test_one_that_never_answered_is_not_waited_for_by_each_question(judges):
+    """Each would take the half second that the first two take; all ten take it once."""
+    judge = JudgeEndpoint(base_url=judges.url, model="hang", read_timeout_s=0.2, patience_s=0.5, concurrency=2)
+    results = ask(judge, n=10)
+    assert all(isinstance(result.error, errors.LostAnswer) for result in results)
+    assert sorted(result.tries > 0 for result in results) == [False] * 8 + [True] * 2
+
+
 def test_a_refusal_is_a_result_and_a_wrong_key_ends_it_all(judges):
     [result] = ask(JudgeEndpoint(base_url=judges.url, model="refuse"))
     assert "response_format is not supported" in str(result.error)
