@@ -7,6 +7,7 @@ run again, and the platform is not asked: scores and job results are taken as re
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import sqlite3
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 from blocks.journal import Journal, answer_key
 from blocks.workspace import Workspace
 from preference.comparison import Comparison, Contestant, ScoredAnswer, compare_halves
-from preference.plan import Plan
+from preference.plan import Plan, plan_markdown
 from preference.report import final_report
 from preference.session import SessionRecord
 from preference.splits import HeldOutPrompt, halves, read_prompts
@@ -31,6 +32,9 @@ from tasks.verifying_pairs import pair_differences
 from tasks.verifying_search import draw_differences
 
 _VERSION = re.compile(rf"- (?:{'|'.join(PACKAGES)}) \S+")  # of the program that wrote it, not of the one that checks
+
+
+UNANSWERED = ("", None, 0)
 
 
 class CannotVerify(ValueError):
@@ -58,8 +62,21 @@ def _check(workspace: Workspace, record: SessionRecord, report: str) -> list[str
         found = of_pairs + qualification_differences(workspace)
         return found + _report_differences(workspace, report, None)
     found, again = _compare_again(workspace, record, kept)
+    found += _plan_differences(workspace)
     found += of_pairs + differences("comparison.json", kept.model_dump(mode="json"), again.model_dump(mode="json"))
     return found + _report_differences(workspace, report, again)
+
+
+def _plan_differences(workspace: Workspace) -> list[str]:
+    """Whether plan.json gives the page that was approved."""
+    plan = workspace.read("plan.json", Plan)
+    gates = [line for line in workspace.lines("approvals.jsonl") if line["gate"] == "plan"]
+    approved = {line["shown_sha256"] for line in gates if line["answer"]["decision"] == "approve"}
+    if plan is not None and plan.pairs is not None:  # the page was approved before they were made
+        plan = plan.model_copy(update={"pairs": plan.pairs.model_copy(update={"made": {}})})
+    if plan is None or hashlib.sha256(plan_markdown(plan).encode()).hexdigest() in approved:
+        return []
+    return ["plan.json is not a plan that was approved at the gate"]
 
 
 def _compare_again(workspace: Workspace, record: SessionRecord, kept: Comparison) -> tuple[list[str], Comparison]:
@@ -127,7 +144,8 @@ def _journal_differences(
                 found.append(f"{name}: prompt {answer.prompt_id} is not held out")
                 continue
             bought = journal.find(answer_key(contestant.model, prompt.messages, parameters))
-            if (bought.text if bought else "") != answer.text:
+            kept = (answer.text, answer.finish_reason, answer.completion_tokens)
+            if kept != ((bought.text, bought.finish_reason, bought.completion_tokens) if bought else UNANSWERED):
                 found.append(f"{name}: the answer to prompt {answer.prompt_id} is not the one in {JOURNAL}")
     return found
 

@@ -75,6 +75,12 @@ def test_an_honest_report_agrees_and_each_changed_number_is_named(ended):
     assert "verdicts/confirmation-t1.jsonl: the answer to prompt" in told
     assert "is not the one in journal.db" in told
 
+    told = named("verdicts/selection-t1.jsonl", '"completion_tokens": ', '"completion_tokens": 9')
+    assert "verdicts/selection-t1.jsonl: the answer to prompt" in told
+
+    told = named("plan.json", '"learning_rate": ', '"learning_rate": 9')
+    assert "plan.json is not a plan that was approved at the gate" in told
+
     told = named("comparison.json", '"n_selection": 1', '"n_selection": 10')
     assert "comparison.json: n_selection is 10" in told
 
