@@ -40,7 +40,7 @@ def fill(
             continue
         words = f"“{reading.words_for(field)}”"
         if not _is_field(request, field):
-            if note := _without_field(request, field, words):
+            if note := _without_field(request, field, words, value):
                 notes.append(note)
         elif text_wins and field in _FIXED_AT_THE_PLAN:
             notes.append(
@@ -65,9 +65,9 @@ def _is_file(own: Any, said: Any) -> bool:
     return whole and bool(said) and own.endswith("/" + said.removeprefix("./"))
 
 
-def _without_field(request: PreferenceRequest, field: str, words: str) -> str:
-    if field == "pairs.generate" and "pairs" in type(request).model_fields:
-        return ""  # the data decides: prompts without answers get them
+def _without_field(request: PreferenceRequest, field: str, words: str, value: Any) -> str:
+    if field == "pairs.generate":  # the data decides: prompts without answers get them
+        return "" if value else f"{words}: prompts without answers need pairs all the same; other data gets none."
     return f"{words} was understood ({field}), but this version does not offer it: it is not done."
 
 

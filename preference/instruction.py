@@ -7,7 +7,7 @@ decimal comma are asked about. Text never becomes code, a path to write to, or a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from preference.instruction_clauses import mentions_of, words_of
 from preference.instruction_guard import InstructionRefused, check_text
@@ -18,10 +18,16 @@ from preference.instruction_parse import Item, parse
 from preference.instruction_reading import Mention, Question, Reading, Unread
 from preference.instruction_rubric import rubric_of
 from preference.instruction_scan import Atom
+from preference.instruction_sentences import sentences
 from preference.instruction_settle import fit_together, name_models, settle
 
 __all__ = ["InstructionRefused", "check_text", "read_instruction"]
 
+_OF_A_RUBRIC = re.compile(
+    r"\b(answers?|responses?|prefer|better|worse|penali[sz]e|reward|shorter|longer|ties?|they)\b|"
+    r"^\W*(?:be|it|must|should|never|always|avoid|no|cites?|mentions?)\b",
+    re.I,
+)
 _POLITE = re.compile(r"\W*(?:can|could|would|will|please|may|might|shall|how about|what about|why not)\b", re.I)
 
 
@@ -62,22 +68,12 @@ def read_instruction(text: str, catalogue: Sequence[KnownModel] = ()) -> Reading
             before.words = " ".join(text[before.start : end].split())
             rubric_at = n
             continue
-        mentions += mentions_of(reading, text, n, sentence, items, loose)
+        mentions += mentions_of(reading, text, n, sentence, items, loose, mentions)
     for field in dict.fromkeys(m.found.field for m in mentions):
         settle(reading, field, [m for m in mentions if m.found.field == field])
     name_models(reading, catalogue)
     fit_together(reading)
     return reading
-
-
-def sentences(row: Iterable[Atom]) -> list[list[Atom]]:
-    """The atoms, cut at full stops, blank lines and bullets."""
-    found: list[list[Atom]] = [[]]
-    for atom in row:
-        found[-1].append(atom)
-        if atom.kind == "END":
-            found.append([])
-    return [s for s in found if any(a.kind not in ("END", "LINE") for a in s)]
 
 
 def _is_question(words: str, sentence: Sequence[Atom]) -> bool:
@@ -113,10 +109,4 @@ def _rubric(mentions: list[Mention]) -> Mention | None:
 
 def _goes_on(items: list[Item], words: str) -> bool:
     """Whether a sentence after a rubric is more of it: it orders nothing and speaks of answers."""
-    return not items and bool(
-        re.search(
-            r"\b(answers?|responses?|prefer|better|worse|penali[sz]e|reward|shorter|longer|ties?|they)\b",
-            words,
-            re.I,
-        )
-    )
+    return not items and bool(_OF_A_RUBRIC.search(words))

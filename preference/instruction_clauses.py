@@ -6,30 +6,54 @@ from collections.abc import Sequence
 
 from preference.instruction_meaning import meaning
 from preference.instruction_parse import Item
-from preference.instruction_reading import Mention, Reading, Refusal, Unread
+from preference.instruction_reading import TITLES, Mention, Reading, Refusal, Unread
 from preference.instruction_refusals import refusal
 from preference.instruction_scan import BREAKS, Atom
 
-_STOPPERS = {"NOT", "NEVER", "IF", "RELATIVE", "HARM", "SET", "INSTEADOF"}
+_STOPPERS = {"NOT", "NEVER", "IF", "OTHERWISE", "WARM", "RELATIVE", "HARM", "SET", "INSTEADOF"}
+_THINGS = {"DATASET_REF", "EVALUATOR_REF", "DEPLOYMENT_REF", "RESOURCE_OTHER", "PATH", "FILE", "URL"}
+_GOES_ON = {"COMMA", "AND", "OR", "ALSO", "KEEP", "EQ", "SLASH", "DASH", "TO", "THEN"}
+_LOOSE_VALUES = {"INT", "DEC", "SCI", "NUMS", "COMMANUM", "RATIO"}
+_VALUES = set("INT DEC SCI COMMANUM NUMS MONEY PCT FRAC RATIO SIZE NAME MODEL_NAME QUOTED WORD".split())
+_LEADING = {"FOR", "OF", "AT", "TO", "BY", "EQ", "AS", "IN"}
+_NO_DOUBT = BREAKS | {"CORRECT", "INSTEAD", "REFUSED", "QUESTION", "EQ", "AND", "OR", "AGAINST"}
+_NUMERIC = set(
+    "sweep.learning_rates sweep.betas sweep.orpo_lambdas sweep.lora_ranks sweep.epochs sweep.batch_size budget_usd "
+    "sweep.max_context_length sampling.max_tokens sampling.temperature max_active_jobs auto_approve_up_to_usd "
+    "gate_timeout_days".split()
+)
 _SUBJECTS = {"SWEEP", "BASE", "DATASET", "PAIRS", "EVAL", "SPEND", "ANSWER", "JOBS", "AGAINST", "PER", "OR"}
 
 
 def mentions_of(
-    reading: Reading, text: str, n: int, sentence: list[Atom], items: list[Item], loose: list[int]
+    reading: Reading,
+    text: str,
+    n: int,
+    sentence: list[Atom],
+    items: list[Item],
+    loose: list[int],
+    before: Sequence[Mention] = (),
 ) -> list[Mention]:
-    """What a sentence says, without the clauses of a loose "not" or "if": these are listed as not understood."""
+    """What a sentence says, without the clauses of a loose "not" or "if": these are listed as not understood.
+
+    before: what the sentences before it said, which a correction may take back.
+    """
     stopped = _stopped(reading, text, sentence, items, loose)
+    outside = [i for i in items if not any(first <= i.last and i.first <= last for first, last in stopped)]
+    left = [i for i in loose if not any(first <= i <= last for first, last in stopped)]
+    corrections = {i for i in left if sentence[i].kind == "CORRECT"}
     found: list[Mention] = []
-    for item in items:
-        if any(first <= item.last and item.first <= last for first, last in stopped):
-            continue
+    for item in outside:
         words = words_of(text, sentence, item.first, item.last)
         if item.rule == "out_path":
             reading.refused.append(Refusal(words=words, text="A path to write to is not taken from a text."))
-        bound = _bound_before(sentence, item.first)
+        if item.rule == "no_lora":
+            reading.refused.append(Refusal(words=words, text=refusal("full parameter")))
+        corrects = _corrects(sentence, item, outside, corrections)
+        doubt = _doubt(text, sentence, item, left)
         for one in meaning(item, sentence):
-            if bound and one.field.startswith("sweep.") and not one.question:
-                one.question = f"“{bound} {words}” is a bound, and a sweep needs its values. Which ones?"
+            if doubt and not one.question and (one.bare or one.field in _NUMERIC):
+                one.question = doubt.format(words=words, title=TITLES.get(one.field, one.field))
             found.append(
                 Mention(
                     found=one,
@@ -38,21 +62,75 @@ def mentions_of(
                     last=item.last,
                     words=words,
                     start=sentence[item.first].start,
+                    corrects=corrects,
                 )
             )
-    left = [i for i in loose if not any(first <= i <= last for first, last in stopped)]
     unread = _leftovers(text, sentence, items, left)
     if not (unread or items or stopped) and any(sentence[i].kind in _SUBJECTS for i in loose):
         unread = [words_of(text, sentence, 0, len(sentence) - 1)]
-    reading.not_understood += [Unread(words=words) for words in unread]
+    reading.not_understood += [_unread(words, sentence) for words in unread]
+    _question_what_was_corrected(text, sentence, corrections, left, [*before, *found])
     also = any(a.kind in ("ALSO", "BOTH") for a in sentence)
     return _joined(found, sentence, also=also)
 
 
-def _bound_before(sentence: Sequence[Atom], first: int) -> str:
-    """More than 5 epochs are not 5."""
-    before = next((a for a in reversed(sentence[:first]) if not a.filler), None)
-    return before.text if before is not None and before.kind == "ATLEAST" else ""
+def _unread(words: str, sentence: Sequence[Atom]) -> Unread:
+    if any(a.kind == "UNSET" and a.text in words for a in sentence):
+        return Unread(words=words, why="no setting of a run here: the platform's default stays")
+    return Unread(words=words)
+
+
+def _corrects(sentence: Sequence[Atom], item: Item, items: Sequence[Item], corrections: set[int]) -> bool:
+    """Whether an item takes the place of what was said before: "no, 3 epochs", "3 epochs instead"."""
+    before = max((other.last for other in items if other.last < item.first), default=-1)
+    after = min((other.first for other in items if other.first > item.last), default=len(sentence))
+    instead = any(sentence[i].kind == "INSTEAD" for i in [*item.at, *range(item.last + 1, min(item.last + 3, after))])
+    return instead or any(before < i < item.first for i in corrections)
+
+
+def _question_what_was_corrected(
+    text: str, sentence: Sequence[Atom], corrections: set[int], left: Sequence[int], said: Sequence[Mention]
+) -> None:
+    """ "beta 0.1, or rather 0.2": what was said before does not hold, and what holds has no label."""
+    for i in corrections:
+        j = i + 1
+        while j < len(sentence) and (sentence[j].filler or sentence[j].kind in ("COMMA", "SEMI")):
+            j += 1
+        if j not in left or sentence[j].kind not in _VALUES:
+            continue
+        earlier = [m for m in said if m.start < sentence[i].start]
+        if earlier:
+            words = words_of(text, sentence, i, j)
+            earlier[-1].found.question = f"“{earlier[-1].words}” was corrected by “{words}”. What is meant?"
+
+
+def _doubt(text: str, sentence: Sequence[Atom], item: Item, left: Sequence[int]) -> str:
+    """A question where words beside an item may change what it says: more than 5 epochs, warm up for 5 epochs."""
+    i = item.first - 1
+    while i >= 0 and (sentence[i].filler or sentence[i].kind in _LEADING):
+        i -= 1
+    j = item.last + 1
+    while j < len(sentence) and sentence[j].filler:
+        j += 1
+    before, after = sentence[max(i, 0)], sentence[min(j, len(sentence) - 1)]
+    if i in left and (before.kind in ("ATLEAST", "UPTO", "ONCE", "BEFORE") or before.text.casefold() == "every"):
+        return f"“{before.text} {{words}}” does not say which. What is meant as {{title}}?"
+    if i in left and not before.harmless and before.kind not in _NO_DOUBT:
+        words = _escaped(text, sentence, i, item.last)
+        return f"{before.text!r} was not understood in “{words}”. What is meant as {{title}}?"
+    if j in left and not after.harmless and after.kind not in _NO_DOUBT:
+        words = _escaped(text, sentence, item.first, j)
+        return f"{after.text!r} was not understood in “{words}”. What is meant as {{title}}?"
+    while j < len(sentence) and (sentence[j].filler or sentence[j].kind in _GOES_ON):
+        j += 1
+    if j in left and sentence[j].kind in _LOOSE_VALUES:
+        words = _escaped(text, sentence, item.first, j)
+        return f"Does {sentence[j].text!r} belong to it in “{words}”? What is meant as {{title}}?"
+    return ""
+
+
+def _escaped(text: str, sentence: Sequence[Atom], first: int, last: int) -> str:
+    return words_of(text, sentence, first, last).replace("{", "{{").replace("}", "}}")
 
 
 def words_of(text: str, sentence: Sequence[Atom], first: int, last: int) -> str:
@@ -74,7 +152,7 @@ def _stopped(
         atom = sentence[i]
         if any(first <= i <= last for first, last in found):
             continue
-        if atom.kind == "REFUSED":
+        if atom.kind in ("REFUSED", "WARM"):
             reading.refused.append(Refusal(words=atom.text, text=refusal(atom.text)))
         if atom.kind not in _STOPPERS:
             continue
@@ -83,12 +161,17 @@ def _stopped(
         while last + 1 < len(sentence) and sentence[last + 1].kind not in ends and not _turns(sentence, last + 1):
             last += 1
         first = i
-        if atom.kind in ("HARM", "IF") or not any(i < item.first <= last for item in items):
+        if atom.kind == "OTHERWISE":
+            pass
+        elif atom.kind in ("HARM", "IF") or not any(i < item.first <= last for item in items):
             while first > 0 and sentence[first - 1].kind not in ends | {"AND", "BUT", "WITH"}:
                 first -= 1
         found.append((first, last))
         words = words_of(text, sentence, first, last)
-        if atom.kind == "HARM":
+        if atom.kind == "HARM" or (
+            (atom.kind == "SET" or atom.text.casefold() in ("remove", "replace", "rename"))
+            and any(a.kind in _THINGS for a in sentence[i : last + 1])
+        ):
             reading.refused.append(
                 Refusal(
                     words=words,
@@ -96,7 +179,7 @@ def _stopped(
                     "own, and its report is in the session's folder.",
                 )
             )
-        else:
+        elif atom.kind != "WARM":
             reading.not_understood.append(
                 Unread(words=words, why=f"{atom.text!r} was not understood here, so none of it is done")
             )
@@ -117,7 +200,7 @@ def _leftovers(text: str, sentence: list[Atom], items: list[Item], loose: list[i
     taken = {i for item in items for i in range(item.first, item.last + 1)}
     runs: list[list[int]] = []
     for i in loose:
-        if sentence[i].kind == "REFUSED":
+        if sentence[i].kind in ("REFUSED", "CORRECT") or (sentence[i].kind == "INSTEAD" and items):
             continue
         if runs and all(j not in taken and sentence[j].kind not in ("REFUSED",) for j in range(runs[-1][-1], i)):
             runs[-1].append(i)
@@ -143,6 +226,7 @@ def _joined(found: list[Mention], sentence: Sequence[Atom], *, also: bool) -> li
             before
             and mention.found.union
             and before.found.union
+            and not mention.corrects
             and not (before.found.question or mention.found.question)
             and (
                 also

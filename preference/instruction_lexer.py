@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from preference import instruction_models as models
 from preference import instruction_numbers as numbers
@@ -19,9 +20,78 @@ from preference.instruction_scan import Atom, scan, text_of
 
 def atoms(text: str, catalogue: Sequence[KnownModel] = ()) -> list[Atom]:
     """The text's terminals, fillers among them."""
-    found = find_models(list(scan(text)), catalogue)
-    found = _spelled_numbers([piece for atom in found for piece in _split(atom)])
-    return _shares(_phrases(_corrected(found)))
+    found = find_models(_unquoted_keys(list(scan(text))), catalogue)
+    found = _long_lists(_spelled_numbers([piece for atom in found for piece in _split(atom)]))
+    return _turned(_shares(_phrases(_corrected(found))))
+
+
+def _unquoted_keys(row: list[Atom]) -> list[Atom]:
+    """A word in quotes before a colon is the word itself: {"epochs": 3}."""
+    return [
+        replace(atom, kind="WORD", text=str(atom.value), start=atom.start + 1, end=atom.end - 1, value=None)
+        if atom.kind == "QUOTED"
+        and after.kind == "EQ"
+        and tuple(re.split("[-_ ]", str(atom.value).casefold())) in lexicon().phrases
+        else atom
+        for atom, after in pairwise([*row, Atom("END", "", 0, 0)])
+    ]
+
+
+_SHORT_LIST = 8
+
+
+def _long_lists(row: list[Atom]) -> list[Atom]:
+    """All but the last two numbers of a long list as one atom: the parser's time grows with the cube of a list.
+
+    The last ones may belong to what comes next: "ranks 8, 16, 3 epochs".
+    """
+    found: list[Atom] = []
+    at = 0
+    while at < len(row):
+        end = at
+        while (
+            end + 2 < len(row)
+            and row[end].kind in ("INT", "DEC", "SCI")
+            and row[end + 1].kind in ("COMMA", "SLASH", "AND")
+            and row[end + 2].kind in ("INT", "DEC", "SCI")
+        ):
+            end += 2
+        if (end - at) // 2 >= _SHORT_LIST:
+            taken = row[at : end - 3]
+            values = [a.value for a in taken if a.kind in ("INT", "DEC", "SCI")]
+            found.append(Atom("NUMS", text_of(taken), taken[0].start, taken[-1].end, value=values))
+            at = end - 3
+        else:
+            found += row[at : end + 1]
+            at = end + 1
+    return found
+
+
+def _turned(row: list[Atom]) -> list[Atom]:
+    """A "no" that stands alone takes back what was said before it: "rank 8, no, rank 16". A minus is no dash."""
+    found = []
+    for n, atom in enumerate(row):
+        if (
+            atom.kind == "NOT"
+            and atom.text.casefold() == "no"
+            and _kind(row, n + 1) in ("COMMA", "SEMI", "DASH", "END")
+        ):
+            atom = replace(atom, kind="CORRECT")
+        elif atom.kind == "DASH" and _is_minus(row, n):
+            atom = replace(atom, kind="MINUS", harmless=False)
+        found.append(atom)
+    return found
+
+
+def _kind(row: Sequence[Atom], n: int) -> str:
+    return row[n].kind if 0 <= n < len(row) else ""
+
+
+def _is_minus(row: Sequence[Atom], n: int) -> bool:
+    """A dash right before a number, and not right after something."""
+    if _kind(row, n - 1) in ("", "LINE", "END") or _kind(row, n + 1) not in ("INT", "DEC", "SCI", "MONEY", "PCT"):
+        return False
+    return row[n - 1].end < row[n].start and row[n].end == row[n + 1].start
 
 
 def _split(atom: Atom) -> Iterator[Atom]:
@@ -66,10 +136,19 @@ def _split(atom: Atom) -> Iterator[Atom]:
             kind = "INT" if joined[2].isdigit() else "SCI" if "e" in joined[2] or value < 1e-3 else "DEC"
             yield Atom(kind, joined[2], atom.end - len(joined[2]), atom.end, value=value)
             return
+    tuned = (
+        len(lowered) == 2
+        and lowered[0] in ("dpo", "orpo", "preference")
+        and lowered[1] in ("tune", "tuned", "tuning", "finetune")
+    )
     spelled_out = all(w in numbers.WORDS or w in numbers.FRACTIONS or w == "percent" for w in lowered)
     slashed = "/" in plain
     counted = len(lowered) > 1 and lowered[0] in numbers.WORDS and all((w,) in words.phrases for w in lowered[1:])
-    if len(pieces) > 1 and not slashed and (lowered in words.phrases or spelled_out or counted or _all_known(lowered)):
+    if (
+        len(pieces) > 1
+        and not slashed
+        and (lowered in words.phrases or spelled_out or counted or tuned or _all_known(lowered))
+    ):
         for m in pieces:
             yield Atom("WORD", m[0], atom.start + m.start(), atom.start + m.end())
         return
@@ -115,6 +194,9 @@ def _alnum(atom: Atom) -> Iterator[Atom]:
             for m in re.finditer(r"[A-Za-z]+", found[2]):
                 yield Atom("WORD", m[0], atom.end - len(found[2]) + m.start(), atom.end - len(found[2]) + m.end())
             return
+    if re.fullmatch(r"\d+(?:\.\d+)?[bBmM]", atom.text):
+        yield replace(atom, kind="SIZE")
+        return
     yield replace(atom, kind="NAME", value=atom.text)
 
 
@@ -129,6 +211,8 @@ def _spelled_numbers(row: list[Atom]) -> list[Atom]:
                 break
             words.append(atom.text.casefold())
         number = numbers.spelled(words)
+        if number and any(tuple(words[:n]) in lexicon().phrases for n in range(2, len(words) + 1)):
+            number = None  # one by one
         if number and not _is_pronoun(words, found):
             value, n = number
             last = row[at + n - 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from rapidfuzz.distance import OSA
@@ -28,9 +28,14 @@ class Lexicon:
     longest: int = 1
     english: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def vocabulary(self) -> set[str]:
         return {word for phrase in self.phrases for word in phrase}
+
+    @cached_property
+    def corrected_to(self) -> set[str]:
+        """What a misspelt word may be taken for: nothing that would hide it."""
+        return {word for phrase, (section, _) in self.phrases.items() if section != "filler" for word in phrase}
 
 
 @cache
@@ -51,8 +56,9 @@ def lexicon() -> Lexicon:
 def terminals() -> tuple[str, ...]:
     """Every terminal that a token can be."""
     ours = {terminal for section, terminal in lexicon().phrases.values() if section != "filler"}
-    values = "INT DEC SCI COMMANUM NUMS MONEY COMMAMONEY PCT COMMAPCT FRAC RATIO QUOTED FILE CODE URL PATH NAME WORD \
-TRIAL RUBRIC_TEXT DASH SLASH COMMA SEMI END LINE OTHER RESOURCE_OTHER".split()
+    values = """INT DEC SCI COMMANUM NUMS MINUS MONEY COMMAMONEY
+    PCT COMMAPCT FRAC RATIO SIZE QUOTED FILE CODE URL PATH NAME WORD
+    TRIAL RUBRIC_TEXT DASH SLASH COMMA SEMI END LINE OTHER RESOURCE_OTHER""".split()
     return tuple(sorted(ours | {*values, *COLLECTIONS.values()}))
 
 
@@ -62,7 +68,7 @@ def nearest(word: str) -> str | None:
     if len(word) < 4 or not word.isalpha() or word in lexicon().english:
         return None
     near = []
-    for other in lexicon().vocabulary:
+    for other in lexicon().corrected_to:
         if len(other) < 4 or other[0] != word[0] or abs(len(other) - len(word)) > 2 or not other.isalpha():
             continue
         if other + "s" == word or word + "s" == other:

@@ -14,7 +14,7 @@ RANGE = "That is a range"  # questions that only a grid has to ask: see instruct
 HOW_MANY_JOBS = "jobs in all?"
 LORA_RANKS = (1, 2, 4, 8, 16, 32)
 _NUMBERS = {"INT", "DEC", "SCI", "COMMANUM", "NUMS"}
-_SHARES = {"PCT", "FRAC", "COMMAPCT", "INT", "DEC", "SCI", "COMMANUM"}
+_SHARES = {"PCT", "FRAC", "COMMAPCT", "INT", "DEC", "SCI", "COMMANUM", "NUMS"}
 _DATA = {"DATASET_REF", "FILE", "PATH", "NAME", "QUOTED", "WORD"}
 _EVALUATORS = {"EVALUATOR_REF", "CODE", "PATH", "NAME", "QUOTED", "WORD"}
 
@@ -85,7 +85,13 @@ def _values(
             return
         else:
             values = said.numbers()
-        if any(a.text.casefold() != "over" or len(values) == 1 for a in said.of("ATLEAST")):  # "sweep beta over ..."
+        if [a.kind for a in said.atoms[:3]][::2] == ["INT", "EQ"] and len(values) > 1:  # three learning rates: ...
+            n, *values = values
+            if n != len(values):
+                yield Found(field=field, question=f"{n:g} {what} were announced, and {len(values)} given. Which ones?")
+                return
+        bounds = [a for a in said.of("ATLEAST") if a.text.casefold() != "over" or len(values) == 1]  # "sweep beta over"
+        if bounds and not said.has("NOT", "NEVER"):
             yield Found(field=field, question=f"That is a bound, and a sweep needs its values: which {what}?")
             return
         for x in values:
@@ -164,8 +170,14 @@ def _strategy(said: _Said) -> Iterator[Found]:
     yield Found(field="strategy", value=next(names[a.kind] for a in said.atoms if a.kind in names))
 
 
+def _one_by_one(said: _Said) -> Iterator[Found]:
+    yield Found(field="max_active_jobs", value=1)
+
+
 def _jobs_unclear(said: _Said) -> Iterator[Found]:
     n = said.numbers()
+    if not said.has("UPTO") and said.of("INT")[0].harmless:
+        return  # as soon as one candidate wins
     yield Found(
         field="max_active_jobs",
         question=f"{n[0]:g} jobs at once, or {n[0]:g} {HOW_MANY_JOBS} At once can be set; in all there are as many as "
@@ -230,14 +242,19 @@ def _gate_days(said: _Said) -> Iterator[Found]:
 # ---- targets ---------------------------------------------------------------------------------------------------------
 
 
+_LEAST_BARE_PERCENT = 20  # below it a number without a sign may be a count: beat the base 7 times
+
+
 def _share(said: _Said, what: str) -> tuple[float | None, str, str]:
     """(share from 0 to 1, question, note)"""
     if doubt := said.doubt(what):
         return None, doubt, ""
-    if said.has("OUTOF"):
-        part, whole = (float(a.value) for a in said.of("INT")[:2])
-        return (part / whole, "", "") if 0 < part < whole else (None, f"{part:g} out of {whole:g}: which {what}?", "")
     atom = said.of(*_SHARES)[0]
+    if atom.kind == "NUMS" or len(said.of("INT")) == 2:  # 2/3; 3 times out of 4
+        both = atom.value if atom.kind == "NUMS" else [float(a.value) for a in said.of("INT")]
+        if len(both) == 2 and 0 < both[0] < both[1]:
+            return both[0] / both[1], "", ""
+        return None, f"{' out of '.join(f'{x:g}' for x in both)} is no share. Which {what} is meant?", ""
     value = float(atom.value)
     if atom.kind in ("PCT", "FRAC"):
         if atom.kind == "PCT" and 0 < value < 0.05:
@@ -249,7 +266,7 @@ def _share(said: _Said, what: str) -> tuple[float | None, str, str]:
         return (value, "", "") if 0 < value < 1 else (None, f"{atom.text} is no possible {what}. Which one?", "")
     if 0 < value < 1:
         return value, "", ""
-    if 1 < value < 100:
+    if _LEAST_BARE_PERCENT <= value < 100:
         return value / 100, "", f"read as {value:g} %"
     return None, f"{value:g} is no possible {what}. Which one is meant, in percent?", ""
 
@@ -378,6 +395,11 @@ def _against_model(said: _Said) -> Iterator[Found]:
     )
 
 
+def _size_alone(said: _Said) -> Iterator[Found]:
+    sizes = " and ".join(a.text for a in said.of("SIZE"))
+    yield Found(field="base_models", question=f"{sizes} of which model family? Name the base models.")
+
+
 def _unclear_name(said: _Said) -> Iterator[Found]:
     name = _named(said, {"NAME"})
     yield Found(field="dataset", question=f"What is {name!r}: a dataset, a base model or an evaluator?")
@@ -422,6 +444,7 @@ _RULES: dict[str, Callable[[_Said], Iterator[Found]]] = {
     "not_refused": _nothing,
     "strategy": _strategy,
     "jobs": _one("max_active_jobs", "number of jobs at once"),
+    "one_by_one": _one_by_one,
     "jobs_unclear": _jobs_unclear,
     "budget": _budget,
     "bare_budget": _budget,
@@ -429,6 +452,7 @@ _RULES: dict[str, Callable[[_Said], Iterator[Found]]] = {
     "budget_per": _budget_per,
     "no_budget": _no_budget,
     "auto_approve": _auto_approve,
+    "ask_above": _auto_approve,
     "gate_days": _gate_days,
     "target": _target,
     "target_share": _target,
@@ -457,7 +481,9 @@ _RULES: dict[str, Callable[[_Said], Iterator[Found]]] = {
     "bare_models": _models,
     "model_sweep": _model_sweep,
     "champion": _model("champion"),
+    "last_promoted": _flag("champion", "last promoted"),
     "against_model": _against_model,
+    "size_alone": _size_alone,
     "strong": _model("pairs.strong"),
     "weak": _model("pairs.weak"),
     "pairs": _flag("pairs.generate", True),
@@ -467,6 +493,9 @@ _RULES: dict[str, Callable[[_Said], Iterator[Found]]] = {
     "no_batch_inference": _flag("pairs.batch", False),
     "auto_promote": _flag("auto_promote", "clear_winner"),
     "no_promote": _flag("auto_promote", "never"),
+    "deploy_unasked": _flag("auto_promote", "clear_winner"),
+    "deploy_asked": _flag("auto_promote", "never"),
+    "no_lora": _nothing,
     "wait": _wait,
     "unclear_name": _unclear_name,
     "out_path": _nothing,

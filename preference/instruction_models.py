@@ -69,6 +69,15 @@ def matches(name: str, catalogue: Sequence[KnownModel]) -> list[KnownModel]:
     return list({m.name: m for likeness, m in found if likeness == best}.values())
 
 
+def relatives(name: str, catalogue: Sequence[KnownModel]) -> list[KnownModel]:
+    """The models of a family, where nothing but the family was named: Llama, Qwen3."""
+    if "/" in name or re.search(r"\d[bBmM]?\b.*\d|[\d.]+[bBmM]\b", name):
+        return []
+    key = re.sub(r"[\W_]", "", name.casefold())
+    found = [m for m in catalogue if re.sub(r"[\W_]", "", m.id.casefold()).startswith(key)]
+    return found if any(key.startswith(family) for family in FAMILIES) else []
+
+
 def _essential(letters: str) -> str:
     """Without the words that people leave out."""
     return " ".join(word for word in letters.split() if word not in {"instruct", "it", "chat", "v", "hf"})
@@ -91,6 +100,9 @@ def starts_model(word: str) -> bool:
 
 def almost_family(word: str) -> bool:
     """One letter away from a family's name."""
+    letters = re.match(r"[a-z]+", word.casefold())
+    if letters and letters[0] in FAMILIES:
+        return False
     return len(word) >= 4 and any(OSA.distance(word.casefold(), family) == 1 for family in FAMILIES)
 
 

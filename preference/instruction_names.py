@@ -22,11 +22,17 @@ def find_models(row: list[Atom], catalogue: Sequence[KnownModel]) -> list[Atom]:
             found.append(Atom("MODEL_NAME", name, row[at].start, row[at + n - 1].end, value=name))
             at += n
             continue
+        sized, n = _sizes_before_family(row, at)
+        if n:
+            found += sized
+            at += n
+            continue
         atom = row[at]
         before = next((a for a in reversed(found) if a.kind == "MODEL_NAME"), None)
         if atom.kind == "ALNUM" and models.is_size(atom.text) and before and _joined_by_list(found, before):
-            family = re.match(r"[A-Za-z]+[\d.]*", before.text.split("/")[-1])
-            name = f"{family[0] if family else before.text} {atom.text}"
+            named = str(before.value)
+            family = re.match(r"[A-Za-z]+[\d.]*", named.split("/")[-1])
+            name = f"{family[0] if family else named} {atom.text}"
             found.append(Atom("MODEL_NAME", atom.text, atom.start, atom.end, value=name, note=f"taken as {name}"))
         else:
             found.append(atom)
@@ -34,12 +40,39 @@ def find_models(row: list[Atom], catalogue: Sequence[KnownModel]) -> list[Atom]:
     return found
 
 
+def _sizes_before_family(row: list[Atom], at: int) -> tuple[list[Atom], int]:
+    """ "the 8B and 32B Qwen3 models": each size with the family after them, and how many atoms that takes."""
+    end, n_sizes = at, 0
+    while end < len(row) and n_sizes < 8:
+        if row[end].kind == "ALNUM" and models.is_size(row[end].text) and row[end].text[-1] in "bBmM":
+            n_sizes += 1
+        elif not (n_sizes and (row[end].kind in ("COMMA", "AND", "SLASH") or _joins(row[end]))):
+            break
+        end += 1
+    if not n_sizes or end >= len(row) or row[end].kind not in ("WORD", "ALNUM") or row[end - 1].kind != "ALNUM":
+        return [], 0
+    n = _model_length(row, end, ())
+    family = text_of(row[end : end + n]) if n else ""
+    if not family or re.search(r"\d[bBmM]\b", family):
+        return [], 0
+    found = []
+    for i in range(at, end):
+        atom = row[i]
+        if atom.kind == "ALNUM":
+            name = f"{family} {atom.text}"
+            last = row[end + n - 1].end if i == end - 1 else atom.end
+            atom = Atom("MODEL_NAME", atom.text, atom.start, last, value=name, note=f"taken as {name}")
+        found.append(atom)
+    return found, end - at + n
+
+
+def _joins(atom: Atom) -> bool:
+    return atom.kind == "WORD" and atom.text.casefold() in ("and", "or", "the")
+
+
 def _joined_by_list(found: list[Atom], before: Atom) -> bool:
     between = found[found.index(before) + 1 :]
-    return bool(between) and all(
-        a.kind in ("COMMA", "AND", "SLASH") or (a.kind == "WORD" and a.text.casefold() in ("and", "or", "the"))
-        for a in between
-    )
+    return bool(between) and all(a.kind in ("COMMA", "AND", "SLASH") or _joins(a) for a in between)
 
 
 def _model_length(row: list[Atom], at: int, catalogue: Sequence[KnownModel]) -> int:
@@ -97,7 +130,8 @@ def _version(row: list[Atom], at: int) -> bool:
         return models.is_size(after.text)
     if after.kind != "WORD":
         return True
-    return (after.text.casefold(),) not in lexicon().phrases or lexicon().phrases[(after.text.casefold(),)][1] in (
+    section, terminal = lexicon().phrases.get((after.text.casefold(),), ("filler", ""))
+    return section == "filler" or terminal in (
         "AND", "OR", "WITH", "ON", "FOR", "AS", "INSTEAD", "AT", "IN",
     )  # fmt: skip
 
@@ -111,6 +145,3 @@ def _exact(row: Sequence[Atom], n: int, catalogue: Sequence[KnownModel]) -> bool
         return False
     key = models.parts(name)
     return bool(key[0] or key[1]) and any(key == spelt and (len(name) > 3) for m in catalogue for spelt in m.spellings)
-
-
-# ---- words -----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,9 @@ _MINUS = "[-−–]"
 SCIENTIFIC = re.compile(
     rf"{_NUMERAL}[eE]{_MINUS}?\+?\d+|{_NUMERAL} [eE]{_MINUS}\d+"
     rf"|{_NUMERAL}\s?[x×*·]\s?10\s?(?:(?:\^|\*\*)\s?\(?{_MINUS}?|{_MINUS})\d+\)?|10\s?(?:\^|\*\*)\s?\(?{_MINUS}?\d+\)?"
+    rf"|(?:{_NUMERAL}\s?[x×*·]\s?)?10⁻?[⁰¹²³⁴-⁹]+"
 )
+_RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 PLAIN = re.compile(_NUMERAL)
 THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,])")
 COMMA_DECIMAL = re.compile(r"\d+,\d+(?![\d,]|\.\d)")
@@ -33,6 +35,7 @@ RATIO = re.compile(rf"(\d+)\s?%?\s?(?:{_MINUS}|:|to)\s?(\d+)\s?%?")
 
 def scientific(text: str) -> float:
     """The value of what SCIENTIFIC matches."""
+    text = re.sub("10(?=[⁻⁰¹²³⁴-⁹])", "10^", text).translate(_RAISED)
     plain = re.sub("[−–]", "-", text).replace(" ", "").replace("(", "").replace(")", "").replace("**", "^")
     if found := re.fullmatch(r"(?:([\d.]+)[x×*·])?10\^?(-?\d+)", plain):
         return float(f"{found[1] or 1}e{found[2]}")

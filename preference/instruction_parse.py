@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ from lark import Lark, Token, Tree
 
 from preference.instruction_lexicon import terminals
 from preference.instruction_scan import Atom
+
+_JOINTS = set(
+    "EQ OF TO AT AS FOR WITH ON IN FROM BY AND OR COMMA SLASH DASH END LINE SEMI BUT OTHER".split()
+)  # alone no item
 
 
 @dataclass(frozen=True)
@@ -43,15 +47,24 @@ class _Given:
 
 
 @cache
-def _grammar() -> tuple[Any, list[Any]]:
-    """Lark's Earley engine, and the rules of the grammar with `loose` completed."""
+def _grammar() -> tuple[Any, list[tuple[Any, frozenset[str], frozenset[str]]]]:
+    """Lark's Earley engine with `loose` completed, and its rules, each with its terminals and nonterminals."""
     text = Path(__file__).with_name("instruction.lark").read_text("utf-8")
     names = terminals()
     text += f"\nloose.-6: {' | '.join(names)}\n%declare {' '.join(names)}\n"
     lark = Lark(text, parser="earley", lexer="basic", ambiguity="resolve", keep_all_tokens=True)
-    return lark.parser.parser, lark.rules
+    rules = [
+        (
+            rule,
+            frozenset(s.name for s in rule.expansion if s.is_term),
+            frozenset(s.name for s in rule.expansion if not s.is_term),
+        )
+        for rule in lark.rules
+    ]
+    return lark.parser.parser, rules
 
 
+@lru_cache(maxsize=256)
 def _engine(present: frozenset[str]) -> Any:
     """The engine with those rules alone that can match a sentence of these terminals: ten times as fast.
 
@@ -60,15 +73,12 @@ def _engine(present: frozenset[str]) -> Any:
     engine, rules = _grammar()
     possible: set[str] = set()  # nonterminals
     usable: set[Any] = set()
+    waiting = [(rule, inner) for rule, terms, inner in rules if terms <= present]
     while True:
-        new = [
-            rule
-            for rule in rules
-            if rule not in usable
-            and all(symbol.name in (present if symbol.is_term else possible) for symbol in rule.expansion)
-        ]
+        new = [rule for rule, inner in waiting if inner <= possible]
         if not new:
             break
+        waiting = [(rule, inner) for rule, inner in waiting if not inner <= possible]
         usable.update(new)
         possible.update(rule.origin.name for rule in new)
     pruned = copy.copy(engine)
@@ -83,8 +93,8 @@ def parse(sentence: Sequence[Atom]) -> tuple[list[Item], list[int]]:
     tokens = [Token(atom.kind, str(n)) for n, atom in enumerate(sentence) if not atom.filler]
     items: list[Item] = []
     loose: list[int] = []
-    if not tokens:
-        return items, loose
+    if all(atom.filler or atom.kind in _JOINTS for atom in sentence):
+        return items, [int(token) for token in tokens]
     tree = _engine(frozenset(token.type for token in tokens)).parse(_Given(tokens), "start")
     for child in tree.children:
         assert isinstance(child, Tree)

@@ -95,6 +95,7 @@ class Mention(BaseModel):
     last: int
     words: str
     start: int
+    corrects: bool = False  # "no, 3 epochs", "3 epochs instead": it takes the place of what was said before
 
 
 def shown_value(value: Any) -> str:

@@ -26,6 +26,8 @@ class Cut(NamedTuple):
 def rubric_of(text: str, sentence: Sequence[Atom]) -> Cut | None:
     """The sentence cut where its rubric begins and ends; None where it has none."""
     row = [a for a in sentence if a.kind != "LINE"]
+    while row and row[0].note == "bullet":
+        row = row[1:]
     for i, atom in enumerate(row):
         if atom.kind in _JUDGING:
             first = _after_links(row, i)
@@ -43,7 +45,9 @@ def _after_links(row: Sequence[Atom], i: int) -> int | None:
     """Where the rubric's own words begin after "judge by:", "rubric:", "evaluate by preferring"; None for no rubric."""
     j = i + 1
     while j < len(row) and (
-        row[j].kind in _LINKS or (row[j].filler and j + 1 < len(row) and row[j + 1].kind in _LINKS)
+        row[j].kind in _LINKS
+        or row[j].note == "bullet"
+        or (row[j].filler and j + 1 < len(row) and row[j + 1].kind in _LINKS)
     ):
         j += 1
     links = {a.kind for a in row[i + 1 : j]}
@@ -87,10 +91,17 @@ def _cut(text: str, row: list[Atom], i: int, first: int) -> Cut:
     if row[first].kind == "QUOTED":
         atom = Atom("RUBRIC_TEXT", text[start : row[first].end], start, row[first].end, value=row[first].value)
         return Cut(row[:i], atom, [], row[first + 1 :])
-    stop = next((j for j in range(first, len(row)) if row[j].kind == "SEMI"), len(row))
+    listed = any(a.note == "bullet" for a in row[i:])
+    stop = next((j for j in range(first, len(row)) if row[j].kind == "SEMI" and not listed), len(row))
     end = stop
     while end > first and row[end - 1].kind in ("END", "COMMA"):
         end -= 1
     words = text[row[first].start : row[end - 1].end]
-    atom = Atom("RUBRIC_TEXT", text[start : row[end - 1].end], start, row[end - 1].end, value=" ".join(words.split()))
+    if listed:  # the bullets are kept: a list of criteria is a good rubric
+        begin = next(a for a in row[i:] if a.note == "bullet").start
+        lines = text[begin : row[end - 1].end].splitlines()
+        value = "\n".join(" ".join(line.split()) for line in lines if line.strip())
+    else:
+        value = " ".join(words.split())
+    atom = Atom("RUBRIC_TEXT", text[start : row[end - 1].end], start, row[end - 1].end, value=value)
     return Cut(row[:i], atom, row[first:end], row[stop:])

@@ -10,9 +10,10 @@ from typing import Any
 
 from preference import instruction_numbers as numbers
 
-BREAKS = {"END", "LINE", "COMMA", "SEMI", "BUT"}
+BREAKS = {"END", "BULLET", "LINE", "COMMA", "SEMI", "BUT"}
 _FILES = r"\.(?:jsonl|json|csv|tsv|parquet|gz|zst)"
 _SCAN: list[tuple[str, re.Pattern[str]]] = [
+    ("BULLET", re.compile(r"^[^\S\n]*(?:[-*•–]|\(?\d{1,2}[.)]|[a-h]\))[^\S\n]+", re.M)),
     ("QUOTED", re.compile(r"\"([^\"\n]*)\"|“([^”\n]*)”|„([^“”\n]*)[“”]|`([^`\n]*)`|(?<!\w)['‘]([^'’\n]+)['’](?!\w)")),
     ("RESOURCE", re.compile(r"accounts/[\w.-]*\w/([A-Za-z]+)/[\w.-]*\w(?:#accounts/[\w.-]+/\w+/[\w.-]*\w)?")),
     ("URL", re.compile(r"\w+://\S*[^\s.,;:!?)\]\"']")),
@@ -20,7 +21,7 @@ _SCAN: list[tuple[str, re.Pattern[str]]] = [
     ("FILE", re.compile(rf"(?:[A-Za-z]:\\|~|\.{{0,2}}/)?[\w.\\/~-]*{_FILES}\b(?!\.?\w)")),
     ("PATH", re.compile(r"(?<![\w/])(?:~|\.{1,2})?/[\w.-]+(?:/[\w.-]+)*/?(?<!\.)")),
     ("COMMAMONEY", re.compile(r"(?:US)?\$\s?\d+(?:,\d{1,2}(?!\d)|\.\d{3}(?![\d]))")),
-    ("MONEY", re.compile(r"(?:US|USD\s?)?\$\s?\d[\d,]*(?:\.\d+)?(?:\s?[kK](?!\w))?")),
+    ("MONEY", re.compile(r"(?:US|USD\s?)?\$\s?\d[\d,]*(?:\.\d+)?(?:\s?[kK](?!\w))?|\d+(?:\.\d+)?\s?\$(?!\s?\d)")),
     ("OTHERMONEY", re.compile(r"[€£¥]")),
     ("SCI", numbers.SCIENTIFIC),
     ("COMMAPCT", re.compile(r"\d+,\d+\s?(?:%|percent\b|per cent\b)")),
@@ -32,8 +33,9 @@ _SCAN: list[tuple[str, re.Pattern[str]]] = [
     ("COMMANUM", numbers.COMMA_DECIMAL),
     ("ALNUM", re.compile(r"\d+(?:\.\d+)?[A-Za-z][\w.-]*(?<![.-])")),
     ("NUM", numbers.PLAIN),
+    ("ABBREVIATED", re.compile(r"(?:max|min|approx|ca)\.(?=\s*[\d$])|(?:vs|incl)\.(?=\s+\w)|w/(?:o\b)?(?=\s)", re.I)),
     ("WORD", re.compile(r"[^\W\d_](?:\w|[-.'’+](?=\w))*(?:/(?=[\w-]*\d)\w(?:\w|[-.](?=\w))*)?")),
-    ("END", re.compile(r"[.!?]+(?=\s|$|[)\]\"'])|\.{2,}|\n\s*(?=\n|[-*•]\s|\d+[.)]\s)|(?<=\n)\s*[-*•]\s")),
+    ("END", re.compile(r"[.!?]+(?=\s|$|[)\]\"'])|\.{2,}|\n[^\S\n]*(?=\n)")),
     ("LINE", re.compile(r"\n")),
     ("COMMA", re.compile(r",|\(|\)")),
     ("SEMI", re.compile(r";|—|\s–\s|\s-\s")),
@@ -81,6 +83,10 @@ def _valued(kind: str, found: re.Match[str]) -> Atom:
     atom = Atom(kind, found[0], found.start(), found.end())
     bare = re.sub(r"[^\d.]", "", found[0])
     match kind:
+        case "BULLET":
+            return replace(atom, kind="END", note="bullet")
+        case "ABBREVIATED":
+            return replace(atom, kind="WORD", text=(word := found[0].rstrip(".")), end=found.start() + len(word))
         case "QUOTED":
             inside = next(x for x in found.groups() if x is not None).strip()
             return _quoted(replace(atom, value=inside))

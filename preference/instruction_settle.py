@@ -16,6 +16,7 @@ MODEL_FIELDS = ("base_models", "judge", "champion", "pairs.strong", "pairs.weak"
 
 def settle(reading: Reading, field: str, mentions: list[Mention]) -> None:
     """One value for a field, or a question."""
+    mentions, instead_of = _corrected(mentions)
     said = [m for m in mentions if not m.found.bare] or mentions
     if field in ("base_models", "methods"):
         said = _with_bare(said, mentions)
@@ -37,8 +38,14 @@ def settle(reading: Reading, field: str, mentions: list[Mention]) -> None:
             text += "(A path with blanks in it needs quotation marks.)"
         reading.questions.append(Question(field=field, text=text, words=words))
         return
-    notes = "; ".join(dict.fromkeys(m.found.note for m in said if m.found.note))
+    notes = "; ".join(dict.fromkeys([*(m.found.note for m in said if m.found.note), *instead_of]))
     reading.understood.append(Understood(field=field, value=values[0], words=words, note=notes))
+
+
+def _corrected(mentions: list[Mention]) -> tuple[list[Mention], list[str]]:
+    """The mentions from the last one on that corrects, and what it was said instead of."""
+    last = max((n for n, m in enumerate(mentions) if m.corrects and n), default=0)
+    return mentions[last:], [f"instead of “{m.words}”" for m in mentions[:last]]
 
 
 def _with_bare(said: list[Mention], mentions: list[Mention]) -> list[Mention]:
@@ -72,6 +79,11 @@ def name_models(reading: Reading, catalogue: Sequence[KnownModel]) -> None:
                         words=name,
                         text=f"{fitting[0].name} cannot be tuned on preferences here. The nearest that can: {near}.",
                     )
+                )
+            elif not fitting and (relatives := models.relatives(name, catalogue)):
+                listed = ", ".join(m.id for m in relatives[:6])
+                reading.questions.append(
+                    Question(field=one.field, words=one.words, text=f"Which {name} is meant? There are {listed}.")
                 )
             resolved.append(fitting[0].name if len(fitting) == 1 else name)
         if any(q.field == one.field and q.words == one.words for q in reading.questions):
