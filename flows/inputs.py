@@ -13,6 +13,8 @@ from pydantic import Field, create_model
 from blocks.workspace import Workspace
 from flows.gates import PlanAnswer, RunRejected, gate
 from flows.scoring import Scoring
+from flows.second_reading import FIELD as SECOND_READING
+from flows.second_reading import SecondReader
 from flows.sessions import Session
 from preference.filling import Filled, fill, missing, understood_lines
 from preference.formats import BadDataset
@@ -65,15 +67,20 @@ def ask_what_is_missing(run: Session) -> Asked:
     reading = read_instruction(request.instruction, catalogue)
     if refused := [one for one in reading.refused if not one.field]:
         raise RunRejected("Not offered: " + " ".join(f"“{one.words}”. {one.text}" for one in refused))
+    again = SecondReader(run, reading)
     answers: dict[str, Any] = {}
     for number in range(1, ROUNDS + 1):
         filled = fill(request, reading, answers)
         questions = [q for q in reading.questions if q.field not in answers] + filled.questions + missing(filled)
         asked = {q.field for q in questions}
         questions += [q for q in look_up_names(run.platform, filled.request) if q.field not in asked]
+        questions += [again.question] if again.question else []
         if not questions:
             return Asked(filled, catalogue)
-        answers |= _ask(run.workspace, filled, questions, catalogue, number, request.gate_timeout_days)
+        facts = again.facts if again.question else {}
+        answers |= _ask(run.workspace, filled, questions, catalogue, number, request.gate_timeout_days, facts)
+        if SECOND_READING in answers:
+            again.decide(answers.pop(SECOND_READING))
     raise RunRejected(f"The run was asked for what it needs {ROUNDS} times, and something is missing still")
 
 
@@ -140,10 +147,13 @@ def _ask(
     catalogue: list[KnownModel],
     number: int,
     timeout_days: float,
+    facts: dict[str, Any],
 ) -> dict[str, Any]:
     """One form with a line for each field that is asked about; {field: value} of what was answered."""
     form = inputs_form(questions)
-    answer = gate(workspace, form, "inputs", inputs_markdown(filled, questions, number), timeout_days=timeout_days)
+    answer = gate(
+        workspace, form, "inputs", inputs_markdown(filled, questions, number), timeout_days=timeout_days, facts=facts
+    )
     given = answer.model_dump()
     if given["decision"] == InputsDecision.STOP:
         raise RunRejected("The questions before the plan were answered with stop: nothing was started.")

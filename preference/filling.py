@@ -46,9 +46,9 @@ def fill(
             notes.append(
                 f"{words} is not done: {TITLES[field]} is fixed once it was fetched. Start another run for it."
             )
-        elif not text_wins and _given(request, field) and _is_file(_value(request, field), value):
+        elif not text_wins and is_given(request, field) and _is_file(_value(request, field), value):
             continue  # the shell found the file that the text names
-        elif not text_wins and _given(request, field) and _value(request, field) != value:
+        elif not text_wins and is_given(request, field) and _value(request, field) != value:
             own = shown_value(_value(request, field))
             notes.append(f"{field} is {own}, as its field says; the text says {shown_value(value)} ({words}).")
         else:
@@ -121,7 +121,7 @@ def _value(request: PreferenceRequest, field: str) -> Any:
     return getattr(value, inner) if inner else value
 
 
-def _given(request: PreferenceRequest, field: str) -> bool:
+def is_given(request: PreferenceRequest, field: str) -> bool:
     """Whether the field says something of its own."""
     name, _, inner = field.partition(".")
     owner, name = (getattr(request, name), inner) if inner else (request, name)
@@ -174,6 +174,7 @@ def understood_lines(filled: Filled) -> list[str]:
         for one in reading.understood
     ]
     lines += [f"- **Note:** {note}" for note in filled.notes]
+    lines += [f"- **Second reading** {line}" for line in reading.second]
     lines += [f"- **Not done:** “{unread.words}” ({unread.why})" for unread in reading.not_understood]
     lines += [f"- **Refused:** “{one.words}”. {one.text}" for one in reading.refused]
     return lines

@@ -28,6 +28,8 @@ _OF_A_RUBRIC = re.compile(
     r"^\W*(?:be|it|must|should|never|always|avoid|no|cites?|mentions?)\b",
     re.I,
 )
+_TAG = re.compile(r",\s*(?:ok|okay|right|please|yes|alright|deal|thanks)\s*\?\s*$", re.I)
+_RUBRIC = re.compile(r"\W*(?:judge by|rubric|criteri(?:a|on)|grade by)\b", re.I)
 _POLITE = re.compile(r"\W*(?:can|could|would|will|please|may|might|shall|how about|what about|why not)\b", re.I)
 
 
@@ -77,7 +79,7 @@ def read_instruction(text: str, catalogue: Sequence[KnownModel] = ()) -> Reading
 
 
 def _is_question(words: str, sentence: Sequence[Atom]) -> bool:
-    if not words.rstrip().endswith("?"):
+    if not words.rstrip().endswith("?") or _TAG.search(words) or _RUBRIC.match(words):
         return False
     first = next(a for a in sentence if a.kind not in ("END", "LINE"))
     return first.kind != "MODELSWEEP" and not _POLITE.match(words)

@@ -14,6 +14,7 @@ _STOPPERS = {"NOT", "NEVER", "IF", "OTHERWISE", "WARM", "RELATIVE", "HARM", "SET
 _THINGS = {"DATASET_REF", "EVALUATOR_REF", "DEPLOYMENT_REF", "RESOURCE_OTHER", "PATH", "FILE", "URL"}
 _GOES_ON = {"COMMA", "AND", "OR", "ALSO", "KEEP", "EQ", "SLASH", "DASH", "TO", "THEN"}
 _LOOSE_VALUES = {"INT", "DEC", "SCI", "NUMS", "COMMANUM", "RATIO"}
+_ROLES = {"JUDGE", "STRONG", "WEAK", "CHAMPION", "BEAT", "LASTPROMOTED"}
 _VALUES = set("INT DEC SCI COMMANUM NUMS MONEY PCT FRAC RATIO SIZE NAME MODEL_NAME QUOTED WORD".split())
 _LEADING = {"FOR", "OF", "AT", "TO", "BY", "EQ", "AS", "IN"}
 _NO_DOUBT = BREAKS | {"CORRECT", "INSTEAD", "REFUSED", "QUESTION", "EQ", "AND", "OR", "AGAINST"}
@@ -54,6 +55,8 @@ def mentions_of(
         for one in meaning(item, sentence):
             if doubt and not one.question and (one.bare or one.field in _NUMERIC):
                 one.question = doubt.format(words=words, title=TITLES.get(one.field, one.field))
+            if one.field == "base_models" and not one.question and (role := _role_beside(sentence, item, left)):
+                one.question = f"{role!r} stands beside “{words}”: what part is it to play? Which are the base models?"
             found.append(
                 Mention(
                     found=one,
@@ -127,6 +130,16 @@ def _doubt(text: str, sentence: Sequence[Atom], item: Item, left: Sequence[int])
         words = _escaped(text, sentence, item.first, j)
         return f"Does {sentence[j].text!r} belong to it in “{words}”? What is meant as {{title}}?"
     return ""
+
+
+def _role_beside(sentence: Sequence[Atom], item: Item, left: Sequence[int]) -> str:
+    """A word in the same clause that may give a model another part to play; "" for none."""
+    first, last = item.first, item.last
+    while first > 0 and sentence[first - 1].kind not in BREAKS:
+        first -= 1
+    while last + 1 < len(sentence) and sentence[last + 1].kind not in BREAKS:
+        last += 1
+    return next((sentence[i].text for i in left if first <= i <= last and sentence[i].kind in _ROLES), "")
 
 
 def _escaped(text: str, sentence: Sequence[Atom], first: int, last: int) -> str:

@@ -132,7 +132,7 @@ def _version(row: list[Atom], at: int) -> bool:
         return True
     section, terminal = lexicon().phrases.get((after.text.casefold(),), ("filler", ""))
     return section == "filler" or terminal in (
-        "AND", "OR", "WITH", "ON", "FOR", "AS", "INSTEAD", "AT", "IN",
+        "AND", "OR", "WITH", "ON", "FOR", "AS", "INSTEAD", "AT", "IN", "TO", "JUDGE", "BUT",
     )  # fmt: skip
 
 

@@ -71,6 +71,7 @@ class Reading(BaseModel):
     not_understood: list[Unread] = []
     questions: list[Question] = []
     refused: list[Refusal] = []
+    second: list[str] = []  # what came of a second reading by a model
 
     @property
     def fields(self) -> dict[str, Any]:

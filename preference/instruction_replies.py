@@ -9,6 +9,7 @@ from typing import Any
 from preference.instruction import read_instruction
 from preference.instruction_guard import check_text
 from preference.instruction_models import KnownModel, matches
+from preference.settings import AutoPromote, Strategy, Wait
 
 _NAMES = ("dataset", "held_out", "evaluator", "rubric", "labelled", "judge")  # taken as they stand
 _LABELS = {  # what is put before a bare answer, so that it reads as an instruction
@@ -35,6 +36,9 @@ _LABELS = {  # what is put before a bare answer, so that it reads as an instruct
     "sampling.temperature": "temperature",
 }
 _ID = r"[\w./:-]+"
+_YES_OR_NO = ("stop_at_target", "second_reading")
+_CHOICES = {"strategy": tuple(Strategy), "wait": tuple(Wait), "auto_promote": tuple(AutoPromote)}
+_NO = re.compile(r"\W*(no|n|nope|don't|do not|never|skip)\b[\w\s,.!']*", re.I)
 _YES = re.compile(r"\W*(yes|y|ok|okay|sure|sweep|fine|all of them|go ahead|please do)\b[\w\s,.!]*", re.I)
 
 
@@ -48,6 +52,10 @@ def reply(field: str, text: str, catalogue: Sequence[KnownModel] = ()) -> dict[s
         return {field: text.strip("\"'“”")}
     if field == "sweep.n_trials":
         return {field: int(text)} if text.isdecimal() else {}
+    if field in _YES_OR_NO and (_YES.fullmatch(text) or _NO.fullmatch(text)):
+        return {field: bool(_YES.fullmatch(text))}
+    if text.casefold().replace(" ", "_") in _CHOICES.get(field, ()):
+        return {field: text.casefold().replace(" ", "_")}
     if field == "base_models" and _YES.fullmatch(text) and not matches(text, catalogue):
         return {field: []}
     said = read_instruction(text, catalogue)

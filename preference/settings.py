@@ -414,6 +414,14 @@ class PreferenceRequest(BaseModel):
         pattern=r"^$|^[0-9]+-[0-9a-f]{4}$",
         json_schema_extra={"position": 28},
     )
+    second_reading: str = Field(
+        "",
+        title="Read the instruction a second time with",
+        description="The name of a saved JudgeEndpoint block: its model reads the instruction, too, and where the "
+        "readings differ you are asked. One call: at once where its price is 0, else after a yes to its price. "
+        "Empty: none.",
+        json_schema_extra={"position": 29},
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -444,7 +452,16 @@ class PreferenceRequest(BaseModel):
         return list(dict.fromkeys(stripped))
 
     @field_validator(
-        "dataset", "evaluator", "rubric", "judge", "labelled", "held_out", "champion", "platform", mode="after"
+        "dataset",
+        "evaluator",
+        "rubric",
+        "judge",
+        "labelled",
+        "held_out",
+        "champion",
+        "platform",
+        "second_reading",
+        mode="after",
     )
     @classmethod
     def _no_outer_blanks(cls, text: str) -> str:

@@ -53,7 +53,7 @@ def find_judge(platform: FireworksPlatform, name: str) -> Judge:
             "path/to/file.py::function), or `judge`: the name of a saved JudgeEndpoint block, or a model on the "
             "platform."
         )
-    if (endpoint := _load(name)) is not None:
+    if (endpoint := load_endpoint(name)) is not None:
         summary = JudgeSummary(
             name=name,
             model=endpoint.model,
@@ -74,7 +74,8 @@ def find_judge(platform: FireworksPlatform, name: str) -> Judge:
     return Judge(JudgeSummary(name=model.name, model=model.name, address=""), None, model.name)
 
 
-def _load(name: str) -> JudgeEndpoint | None:
+def load_endpoint(name: str) -> JudgeEndpoint | None:
+    """The JudgeEndpoint block of that name; None where there is none."""
     if not name.replace("-", "").isalnum() or name != name.lower():
         return None  # no block can be called so
     try:

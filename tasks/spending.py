@@ -30,7 +30,7 @@ class Span(BaseModel):
 
 
 def ledger(workspace: Workspace) -> Ledger:
-    return Ledger.of(_entries(workspace))
+    return Ledger.of(ledger_entries(workspace))
 
 
 def nothing_or_spent(workspace: Workspace) -> str:
@@ -48,7 +48,7 @@ def reserve(workspace: Workspace, resource: str, category: str, usd: float | Non
     plan = workspace.read("plan.json", Plan)
     entry = Entry(kind=Kind.RESERVED, resource=resource, category=category, usd=usd)
     with _TURN:
-        check_budget(_entries(workspace), entry, plan.request.budget_usd if plan else None)
+        check_budget(ledger_entries(workspace), entry, plan.request.budget_usd if plan else None)
         _write(workspace, entry)
 
 
@@ -181,10 +181,10 @@ def replica_usd(plan: Plan, seconds: float) -> float | None:
     return plan.prices.accelerator_usd(seconds / 3600, serving.accelerator_type, serving.accelerator_count)
 
 
-def _entries(workspace: Workspace) -> list[Entry]:
+def ledger_entries(workspace: Workspace) -> list[Entry]:
     return [Entry.model_validate(line) for line in workspace.lines(LEDGER)]
 
 
 def _write(workspace: Workspace, entry: Entry) -> None:
-    if entry not in _entries(workspace):
+    if entry not in ledger_entries(workspace):
         workspace.append(LEDGER, entry.model_dump(mode="json"))

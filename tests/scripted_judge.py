@@ -3,7 +3,8 @@
 perfect: the better answer, as `better` says. first: always A. longer: the longer answer. coin: by a hash of what it
 saw. unbounded, json-mode, words, thinker: perfect, and they take no bounds, no schema, no format, no temperature.
 hang: never answers. garbage: text around a verdict. refuse: 400. half: perfect, and garbage for every other pair.
-A rubric is written by all of them but hang, garbage and refuse, in the words of `criteria`.
+A rubric is written by all of them but hang, garbage and refuse, in the words of `criteria`, and an instruction read as
+`settings` says.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ class ScriptedJudges:
         self,
         better: Callable[[str, str, str], bool | None],
         criteria: Callable[[str], list[dict]] = lambda text: [{"text": "is better", "pairs": [1]}],
+        settings: Callable[[str], dict] = lambda text: {},
     ) -> None:
-        self.better, self.criteria = better, criteria
+        self.better, self.criteria, self.settings = better, criteria, settings
         self.bodies: list[dict] = []
         self.headers: list[dict] = []
         self._released = threading.Event()
@@ -80,6 +82,9 @@ class ScriptedJudges:
             return 401, {"error": {"message": "no such key"}}
         if model == "garbage":
             return 200, completion("Well, I think that [[A]] is better.")
+        if body.get("response_format", {}).get("json_schema", {}).get("name") == "instruction":
+            asked = body["response_format"]["json_schema"]["schema"]["required"]
+            return 200, completion(json.dumps({name: self.settings(text).get(name) for name in asked}))
         if body.get("response_format", {}).get("json_schema", {}).get("name") == "rubric":
             return 200, completion(json.dumps({"criteria": self.criteria(text)}))
         return 200, completion(json.dumps({"reason": f"{model} says so", "winner": self.winner(model, text)}))
