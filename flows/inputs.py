@@ -71,14 +71,23 @@ def ask_what_is_missing(run: Session) -> Asked:
     answers: dict[str, Any] = {}
     for number in range(1, ROUNDS + 1):
         filled = fill(request, reading, answers)
-        questions = [q for q in reading.questions if q.field not in answers] + filled.questions + missing(filled)
+        doubtful = {name for one in run.contradictions for name in one.aside}
+        doubtful |= {"judge"} if "evaluator" in doubtful else set()
+        questions = [q for q in reading.questions if q.field not in answers] + filled.questions
+        questions += [q for q in missing(filled) if q.field not in doubtful]
+        questions += [one.question for one in run.contradictions]
         asked = {q.field for q in questions}
         questions += [q for q in look_up_names(run.platform, filled.request) if q.field not in asked]
         questions += [again.question] if again.question else []
         if not questions:
             return Asked(filled, catalogue)
         facts = again.facts if again.question else {}
-        answers |= _ask(run.workspace, filled, questions, catalogue, number, request.gate_timeout_days, facts)
+        found, empty = _ask(run.workspace, filled, questions, catalogue, number, request.gate_timeout_days, facts)
+        closed = [one for one in run.contradictions if one.question.field in {*found, *empty}]
+        for one in closed:
+            answers |= one.settled(found)
+            run.contradictions.remove(one)
+        answers |= found
         if SECOND_READING in answers:
             again.decide(answers.pop(SECOND_READING))
     raise RunRejected(f"The run was asked for what it needs {ROUNDS} times, and something is missing still")
@@ -148,8 +157,8 @@ def _ask(
     number: int,
     timeout_days: float,
     facts: dict[str, Any],
-) -> dict[str, Any]:
-    """One form with a line for each field that is asked about; {field: value} of what was answered."""
+) -> tuple[dict[str, Any], set[str]]:
+    """One form with a line for each field that is asked about: {field: value} of the answers, and the empty ones."""
     form = inputs_form(questions)
     answer = gate(
         workspace, form, "inputs", inputs_markdown(filled, questions, number), timeout_days=timeout_days, facts=facts
@@ -163,7 +172,7 @@ def _ask(
             found |= reply(name, given[_key(name)], catalogue)
         except InstructionRefused:
             continue  # asked again
-    return found
+    return found, {q.field for q in questions if not str(given.get(_key(q.field), "")).strip()}
 
 
 def _key(name: str) -> str:

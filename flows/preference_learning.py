@@ -19,7 +19,7 @@ from flows.scoring import find_scoring, pair_judging, ready_scorer, scorer_name,
 from flows.sessions import Ending, Session, load_platform, run_session, stop_everything, workspace_of
 from preference.plan import FIRST_HOUR, SAMPLING, draft_plan
 from preference.session import Outcome
-from preference.settings import PreferenceRequest
+from preference.settings import PreferenceForm
 from preference.splits import HeldOutPrompt
 from tasks import reporting
 from tasks.champion import find_champion
@@ -56,7 +56,7 @@ def _run_name() -> str:
 
 def stop_what_runs(flow: Flow[..., State], flow_run: FlowRun, state: State) -> None:
     """Prefect's cancellation hook, in a process of its own: nothing of a cancelled run goes on costing."""
-    request = PreferenceRequest.model_validate(flow_run.parameters["request"])
+    request = PreferenceForm.model_validate(flow_run.parameters["request"])
     workspace = workspace_of(request, flow_run)
     if workspace.folder.exists():
         stop_everything(load_platform(request.platform), workspace)
@@ -69,7 +69,7 @@ def stop_what_runs(flow: Flow[..., State], flow_run: FlowRun, state: State) -> N
     on_cancellation=[stop_what_runs],
     persist_result=False,
 )
-def preference_learning(request: PreferenceRequest) -> State[None]:
+def preference_learning(request: PreferenceForm) -> State[None]:
     """Tune a base model on preferences, measure it against its base, and deploy it if it is better.
 
     The run pauses for the plan with its cost, for the comparison, and before a clear winner is deployed. It ends in

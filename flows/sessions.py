@@ -20,10 +20,11 @@ from blocks.workspace import FULL_MB, NEEDED_MB, Workspace, space_trouble
 from flows import deadlines
 from flows.decisions import JudgeNotTrusted, SpendingRejected
 from flows.gates import GateTimedOut, RunRejected
+from preference.contradictions import Contradiction, without_contradictions
 from preference.ledger import OutOfBudget
 from preference.plan import Plan
 from preference.session import Outcome, SessionRecord, SessionState, session_id
-from preference.settings import PreferenceRequest, Wait
+from preference.settings import PreferenceForm, PreferenceRequest, Wait
 from tasks.deployment import take_down_evaluation
 from tasks.pair_batch import stop_batches
 from tasks.progress import enter, say
@@ -67,10 +68,12 @@ class Session:
     workspace: Workspace
     platform: FireworksPlatform
     slots: Slots | None = field(default=None)
+    contradictions: list[Contradiction] = field(default_factory=list)  # of the form, to be asked about
 
 
-def run_session(request: PreferenceRequest, phases: Callable[[Session], Ending]) -> State[None]:
+def run_session(form: PreferenceForm, phases: Callable[[Session], Ending]) -> State[None]:
     """Open the session, go through the phases, and leave nothing running and a report, whatever happens."""
+    request, contradictions = without_contradictions(form)
     workspace = open_workspace(request)
     if trouble := space_trouble(NEEDED_MB):
         raise CannotStart(trouble)
@@ -80,7 +83,7 @@ def run_session(request: PreferenceRequest, phases: Callable[[Session], Ending])
         _open(workspace, request)
         session: Session | None = None
         try:
-            session = Session(request, workspace, load_platform(request.platform))
+            session = Session(request, workspace, load_platform(request.platform), contradictions=contradictions)
             ending = phases(session)
         except GateTimedOut as error:
             ending = Ending(Outcome.TIMED_OUT, f"{error}. Nothing was started after that; start the run again.")
@@ -119,13 +122,13 @@ def _require_somebody_to_go_on() -> None:
             raise CannotStart(deadlines.NO_DEPLOYMENT)
 
 
-def open_workspace(request: PreferenceRequest) -> Workspace:
+def open_workspace(request: PreferenceForm) -> Workspace:
     """The folder of this flow run's session."""
     context = FlowRunContext.get()
     return workspace_of(request, context.flow_run if context else None)
 
 
-def workspace_of(request: PreferenceRequest, flow_run: FlowRun | None) -> Workspace:
+def workspace_of(request: PreferenceForm, flow_run: FlowRun | None) -> Workspace:
     """The session asked for, else the one that belongs to the flow run, also when that is retried."""
     if request.session:
         return Workspace(request.session)

@@ -226,8 +226,10 @@ class Serving(BaseModel):
     )
 
 
-class PreferenceRequest(BaseModel):
+class PreferenceForm(BaseModel):
     """One preference-learning run: data, base model, how to train, how to judge."""
+
+    # the run form, field by field; what fields say against each other is asked about (preference/contradictions.py)
 
     model_config = ConfigDict(title="Preference learning", extra="forbid", hide_input_in_errors=True)  # it may be a key
 
@@ -466,6 +468,10 @@ class PreferenceRequest(BaseModel):
     @classmethod
     def _no_outer_blanks(cls, text: str) -> str:
         return text.strip()
+
+
+class PreferenceRequest(PreferenceForm):
+    """One preference-learning run, whose fields fit together: a request file, and what is planned."""
 
     @model_validator(mode="after")
     def _a_target_to_stop_at(self) -> PreferenceRequest:

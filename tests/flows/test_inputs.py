@@ -150,3 +150,19 @@ def test_a_changed_and_approved_plan_is_what_runs(server, make_request, answerin
     from tasks.verifying import verify
 
     assert verify(workspace) == []
+
+
+def test_fields_of_the_form_that_contradict_each_other_are_asked_about_and_fail_nothing(
+    server, make_request, answering, home
+):
+    given = make_request(server.url, rubric="Short is better.", stop_at_target=True, session=SESSION)
+    evaluator = given["request"]["evaluator"]
+    with answering({"inputs": {"evaluator": evaluator, "target_win_rate": "70%"}, "plan": REJECT}) as gates:
+        state = run(given)
+    assert state.name == "Rejected", state.message
+    assert [gate for gate, _ in gates.pages] == ["inputs", "plan"]
+    assert "rubric belong to a judge: both were given" in gates.pages[0][1]
+    plan = Workspace(SESSION, home).read("plan.json", Plan)
+    request = plan.request
+    assert (request.evaluator, request.rubric) == (evaluator, "")
+    assert (request.target_win_rate, request.stop_at_target) == (0.7, True)

@@ -6,9 +6,9 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from preference.settings import PreferenceRequest
+from preference.settings import PreferenceForm, PreferenceRequest
 
-SCHEMA = PreferenceRequest.model_json_schema()
+SCHEMA = PreferenceForm.model_json_schema()
 
 
 def fields() -> list[str]:
