@@ -48,18 +48,19 @@ def _scoring(form: PreferenceForm) -> Contradiction | None:
     judging = {name: getattr(form, name) for name in ("rubric", "judge", "labelled") if getattr(form, name)}
     target = {"target_score": form.target_score} if form.target_score is not None else {}
     stop = {"stop_at_target": True} if form.stop_at_target else {}
-    if form.evaluator and judging:
+    asking = {**judging, **({"pairs.judge_filter": True} if form.pairs.judge_filter else {})}
+    if form.evaluator and asking:
         lost = " The target score is left out then." if target else ""
         return Contradiction(
             question=Question(
                 field="evaluator",
-                text=f"An evaluator scores by code, and {' and '.join(judging)} belong to a judge: both were given. To "
+                text=f"An evaluator scores by code, and {' and '.join(asking)} belong to a judge: both were given. To "
                 f"score by code, name the evaluator again ({form.evaluator}). Empty: a judge compares.{lost}",
                 words="",
             ),
-            aside=["evaluator", *judging, *target, *stop],
+            aside=["evaluator", *asking, *target, *stop],
             if_answered={**target, **stop},
-            if_empty={**judging, **(stop if form.target_win_rate is not None else {})},
+            if_empty={**asking, **(stop if form.target_win_rate is not None else {})},
         )
     if judging and target:
         return Contradiction(

@@ -38,6 +38,13 @@ def test_the_target_score_stays_with_the_evaluator_and_goes_with_the_judge():
     assert found.settled({}) == {"rubric": "Short is better.", "judge": "gpt"}
 
 
+def test_a_judge_s_filter_beside_an_evaluator_is_asked_about():
+    request, found = asked(evaluator="mine", pairs={"judge_filter": True, "max_tokens": 9})
+    assert (request.evaluator, request.pairs.judge_filter, request.pairs.max_tokens) == ("", False, 9)
+    assert found.settled({"evaluator": "mine"}) == {}
+    assert found.settled({}) == {"pairs.judge_filter": True}
+
+
 def test_a_judge_is_asked_for_a_win_rate_in_place_of_a_score():
     request, found = asked(judge="gpt", target_score=0.7, stop_at_target=True)
     assert (request.judge, request.target_score, found.question.field) == ("gpt", None, "target_win_rate")
