@@ -47,14 +47,14 @@ def _scoring(form: PreferenceForm) -> Contradiction | None:
     """An evaluator's code, or a judge; a judge gives no scores that a target could be set for."""
     judging = {name: getattr(form, name) for name in ("rubric", "judge", "labelled") if getattr(form, name)}
     target = {"target_score": form.target_score} if form.target_score is not None else {}
-    stop = {"stop_at_target": True} if form.stop_at_target else {}
+    stop = {"stop_at_target": True} if form.stop_at_target and (target or form.target_win_rate is not None) else {}
     asking = {**judging, **({"pairs.judge_filter": True} if form.pairs.judge_filter else {})}
     if form.evaluator and asking:
         lost = " The target score is left out then." if target else ""
         return Contradiction(
             question=Question(
                 field="evaluator",
-                text=f"An evaluator scores by code, and {' and '.join(asking)} belong to a judge: both were given. To "
+                text=f"An evaluator scores by code, and what belongs to a judge was given, too ({', '.join(asking)}). To "
                 f"score by code, name the evaluator again ({form.evaluator}). Empty: a judge compares.{lost}",
                 words="",
             ),

@@ -161,7 +161,7 @@ def test_fields_of_the_form_that_contradict_each_other_are_asked_about_and_fail_
         state = run(given)
     assert state.name == "Rejected", state.message
     assert [gate for gate, _ in gates.pages] == ["inputs", "plan"]
-    assert "rubric belong to a judge: both were given" in gates.pages[0][1]
+    assert "what belongs to a judge was given, too (rubric)" in gates.pages[0][1]
     plan = Workspace(SESSION, home).read("plan.json", Plan)
     request = plan.request
     assert (request.evaluator, request.rubric) == (evaluator, "")

@@ -26,7 +26,7 @@ def test_an_evaluator_beside_a_rubric_is_asked_about_and_neither_counts_until_th
     request, found = asked(**JUDGED)
     assert (request.evaluator, request.rubric, request.judge) == ("", "", "")
     assert found.question.field == "evaluator"
-    assert "rubric and judge belong to a judge" in found.question.text
+    assert "belongs to a judge was given, too (rubric, judge)" in found.question.text
     assert found.settled({"evaluator": "mine"}) == {}
     assert found.settled({}) == {"rubric": "Short is better.", "judge": "gpt"}
 
