@@ -54,8 +54,8 @@ def _scoring(form: PreferenceForm) -> Contradiction | None:
         return Contradiction(
             question=Question(
                 field="evaluator",
-                text=f"An evaluator scores by code, and what belongs to a judge was given, too ({', '.join(asking)}). To "
-                f"score by code, name the evaluator again ({form.evaluator}). Empty: a judge compares.{lost}",
+                text=f"An evaluator scores by code, and what belongs to a judge was given, too ({', '.join(asking)}). "
+                f"To score by code, name the evaluator again ({form.evaluator}). Empty: a judge compares.{lost}",
                 words="",
             ),
             aside=["evaluator", *asking, *target, *stop],
