@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,19 +55,21 @@ def told(prefect_up) -> Iterator[list[dict[str, Any]]]:
 
 
 def schedule(prefect: Any, slug: str, request: dict[str, Any]) -> dict[str, Any]:
-    """A schedule of the weekly deployment whose first run is due in a moment; gives that run."""
+    """A schedule of the weekly deployment whose first run is due in a moment, switched off once it runs; that run."""
     weekly = prefect.deployment("preference-learning-weekly")
-    soon = (datetime.now(UTC) + timedelta(seconds=10)).isoformat()
-    made = {"schedule": {"interval": 7 * 86400, "anchor_date": soon}, "active": True, "slug": slug}
-    prefect.post(f"/deployments/{weekly['id']}/schedules", [{**made, "parameters": {"request": request}}])
+    # every two minutes: a scheduler that is busy lets the first time pass
+    made = {"schedule": {"interval": 120}, "active": True, "slug": slug, "parameters": {"request": request}}
+    [kept] = prefect.post(f"/deployments/{weekly['id']}/schedules", [made])
     due = {"deployments": {"id": {"any_": [weekly["id"]]}}, "sort": "EXPECTED_START_TIME_ASC"}
 
     def first() -> list[dict[str, Any]]:
         runs = prefect.post("/flow_runs/filter", due)
         return [run for run in runs if run["parameters"].get("request") == request]
 
-    wait_until(lambda: bool(first()))
-    return first()[0]
+    wait_until(lambda: any(run["state"]["type"] != "SCHEDULED" for run in first()))
+    off = {"active": False}
+    prefect.http.patch(f"/deployments/{weekly['id']}/schedules/{kept['id']}", json=off).raise_for_status()
+    return next(run for run in first() if run["state"]["type"] != "SCHEDULED")
 
 
 def test_within_its_limit_a_scheduled_run_goes_through_and_above_it_one_waits(
