@@ -63,6 +63,7 @@ def schedule(run: UUID, key: str, session: str, answer: Answer, *, timeout_s: fl
             raise RuntimeError(NO_DEPLOYMENT)
         client.create_flow_run_from_deployment(
             found.id,
+            name=f"deadline of {run}",  # the flow gives its own only once it runs
             parameters={"run": str(run), "key": key, "answer": answer},
             state=Scheduled(scheduled_time=datetime.now(UTC) + timedelta(seconds=timeout_s)),
             idempotency_key=f"{run}-{key}",
