@@ -94,7 +94,7 @@ def test_base_models_that_are_not_there_are_asked_about_with_the_nearest_also_wh
     assert "Name all that are meant, with other, which can be tuned. (“gpt-17, othr”)" in page
     assert "no model is called 'tinyy'. The nearest: accounts/fireworks/models/tiny" in page
     assert state.is_failed()  # only now, and for another reason: these data need no models to answer them
-    assert "pairs.strong and pairs.weak are for prompts without answers" in state.message
+    assert "pairs.strong, pairs.weak and pairs.judge_filter are for prompts without answers" in state.message
     record = Workspace(SESSION, home).read("session.json", SessionRecord)
     assert record.request.base_models == ["gpt-17", "other", "othr"]  # what was asked stays on record
 
