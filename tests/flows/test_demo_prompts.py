@@ -1,4 +1,4 @@
-"""What `make demo-prompts` asks: nothing is trained on what measures. tests/e2e/test_readme.py runs it whole."""
+"""What `make demo-prompts` asks: nothing is trained on what measures."""
 
 from __future__ import annotations
 
