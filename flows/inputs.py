@@ -16,6 +16,7 @@ from flows.scoring import Scoring
 from flows.second_reading import FIELD as SECOND_READING
 from flows.second_reading import SecondReader
 from flows.sessions import Session
+from preference.context import ContextTooLong
 from preference.filling import Filled, fill, missing, understood_lines
 from preference.formats import BadDataset
 from preference.instruction import InstructionRefused, read_instruction
@@ -107,7 +108,7 @@ def draft_or_take_back(run: Session, asked: Asked, draft: Callable[[Session, Ask
     while True:
         try:
             return draft(run, asked)
-        except (PlanRefused, BadDataset, BaseModelsRefused) as error:
+        except (PlanRefused, ContextTooLong, BadDataset, BaseModelsRefused) as error:
             if not asked.changes:
                 raise
             request = asked.changes[-2].request if len(asked.changes) > 1 else asked.filled.request

@@ -17,6 +17,7 @@ from flows.pairs import pairs_from_prompts
 from flows.runs import session_of
 from flows.scoring import find_scoring, pair_judging, ready_scorer, scorer_name, scorer_serving
 from flows.sessions import Ending, Session, load_platform, run_session, stop_everything, workspace_of
+from preference.context import fit_context
 from preference.plan import FIRST_HOUR, SAMPLING, draft_plan
 from preference.session import Outcome
 from preference.settings import PreferenceForm
@@ -154,9 +155,11 @@ def phases(run: Session) -> Ending:
 def inspect_and_plan(run: Session, asked: Asked) -> Draft:
     """Phases 1 and 2 up to the gate: the data checked, split and measured, and the plan with its price."""
     workspace, platform = run.workspace, run.platform
-    request = run.request = asked.request
+    run.request = asked.request
     prices = price_book(platform, workspace)
-    base_models = resolve_base_models(platform, workspace, request.base_models, prices.model_sweep.models)
+    base_models = resolve_base_models(platform, workspace, run.request.base_models, prices.model_sweep.models)
+    run.request, fitted = fit_context(asked.request, base_models)
+    request = run.request
     data = stage_dataset(platform, workspace, request.dataset, "data")
     held_out = stage_dataset(platform, workspace, request.held_out, "held-out") if request.held_out else None
     split = split_dataset(workspace, request, data, held_out)
@@ -170,7 +173,8 @@ def inspect_and_plan(run: Session, asked: Asked) -> Draft:
     begin(workspace, "plan")
     spent = ledger(workspace).spent()
     draft = draft_plan(workspace.session, request, bases, scoring.summary, prices, spent, champion, pairs)
-    plan = reporting.publish_plan(workspace, draft.model_copy(update={"understood": asked.lines()}))
+    told = {"understood": asked.lines(), "warnings": [*fitted, *draft.warnings]}
+    plan = reporting.publish_plan(workspace, draft.model_copy(update=told))
     return Draft(plan, split, scoring)
 
 

@@ -111,7 +111,6 @@ def draft_plan(
     pairs: PairPlan | None = None,
 ) -> Plan:
     """Trials and their price; nothing is created, nothing is spent. Raises PlanRefused."""
-    _require_context(request, bases)
     judge = scoring if isinstance(scoring, JudgePlan) else None
     bases = with_pairs(bases, pairs) if pairs else bases
     bases, left_out = _within_budget(session, request, bases, prices, spent or Spent(), judge)
@@ -175,17 +174,6 @@ def _search_or_grid(
     except SearchRefused as error:
         raise PlanRefused(str(error)) from None
     return search, stand_ins(search, session, request, bases[0])
-
-
-def _require_context(request: PreferenceRequest, bases: Sequence[PlannedBase]) -> None:
-    """Raises PlanRefused, naming every base that cannot take it."""
-    asked = request.sweep.max_context_length
-    limits = {b.model.name: b.model.training_context_length or b.model.context_length for b in bases}
-    short = {name: longest for name, longest in limits.items() if longest and asked > longest}
-    if short:
-        told = "; ".join(f"{name} takes at most {longest}" for name, longest in short.items())
-        most = min(short.values())
-        raise PlanRefused(f"max_context_length is {asked} tokens, and {told}. Set it to {most - most % 16} or less.")
 
 
 def _within_budget(

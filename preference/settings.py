@@ -85,7 +85,8 @@ class Grid(BaseModel):
     max_context_length: int = Field(
         2048,
         title="Context length (tokens)",
-        description="A multiple of 16. Pairs that are longer may be refused.",
+        description="A multiple of 16. Pairs that are longer may be refused. Where a base model takes less than the "
+        "default, that is what it gets, and the plan says so.",
         ge=16,
         json_schema_extra={"position": 6, "multipleOf": 16},
     )

@@ -50,6 +50,7 @@ class Prefect:
 
     def __init__(self, port: int) -> None:
         self.root = f"http://127.0.0.1:{port}"
+        self.since = datetime.now(UTC)
         self.http = httpx.Client(base_url=f"{self.root}/api", timeout=30)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
@@ -59,9 +60,10 @@ class Prefect:
         return self.http.get(f"/deployments/name/preference-learning/{name}").raise_for_status().json()
 
     def latest_run(self) -> dict[str, Any]:
-        """The newest run of the flow that is due; one without a state where there is none yet."""
-        soon = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()  # schedules make theirs long before
-        due = {"flow_runs": {"expected_start_time": {"before_": soon}}}
+        """The newest run of the flow that this test made and that is due; one without a state where there is none."""
+        soon = datetime.now(UTC) + timedelta(minutes=1)  # schedules make theirs long before
+        asked = {"after_": self.since.isoformat(), "before_": soon.isoformat()}
+        due = {"flow_runs": {"expected_start_time": asked}}
         ours = {"flows": {"name": {"any_": ["preference-learning"]}}}
         found = self.post("/flow_runs/filter", {**ours, **due, "sort": "EXPECTED_START_TIME_DESC", "limit": 1})
         return found[0] if found else {"state": {"type": None, "state_details": None}}
@@ -84,8 +86,16 @@ class Prefect:
         return self.wait_for(waits)
 
 
+@pytest.fixture
+def prefect_up(services: tuple[Prefect, dict[str, str]]) -> tuple[Prefect, dict[str, str]]:
+    """Prefect's server, which other tests have used before, and the environment of its commands."""
+    prefect, environment = services
+    prefect.since = datetime.now(UTC)
+    return prefect, environment
+
+
 @pytest.fixture(scope="session")
-def prefect_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prefect, dict[str, str]]]:
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prefect, dict[str, str]]]:
     """`prefworks up` in a folder of its own, on free ports."""
     port = free_port(0)
     environment = {

@@ -85,7 +85,6 @@ def test_what_the_form_can_know_to_be_wrong_is_refused_in_the_form(prefect_up, p
     assert prefect.post("/flow_runs/count", {}) == n_runs
 
 
-@pytest.mark.skip(reason="not seen to pass whole yet: to be run on a machine that does nothing else")
 def test_a_run_is_cancelled_at_its_gate_and_nothing_was_trained(
     prefect_up, local_server, page, pairs_and_judge, save_block
 ):

@@ -52,6 +52,7 @@ def told(prefect_up) -> Iterator[list[dict[str, Any]]]:
     yield receiver.got
     subprocess.run([*command, "remove", "webhook"], cwd=ROOT, env=served, check=True)
     receiver.shutdown()
+    receiver.server_close()
 
 
 def schedule(prefect: Any, slug: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +73,6 @@ def schedule(prefect: Any, slug: str, request: dict[str, Any]) -> dict[str, Any]
     return next(run for run in first() if run["state"]["type"] != "SCHEDULED")
 
 
-@pytest.mark.skip(reason="not seen to pass whole yet: to be run on a machine that does nothing else")
 def test_within_its_limit_a_scheduled_run_goes_through_and_above_it_one_waits(
     prefect_up, local_server, page, pairs_and_judge, save_block, price_book, told
 ):

@@ -8,7 +8,7 @@ from preference.comparison_page import comparison_markdown, headline_text
 from preference.cost import load_price_book
 from preference.evaluator_plan import EvaluatorSummary
 from preference.ledger import Spent
-from preference.plan import Plan, PlanRefused, cheapest_first, draft_plan, plan_markdown, trial_line
+from preference.plan import Plan, cheapest_first, draft_plan, plan_markdown, trial_line
 from preference.settings import PreferenceRequest
 from preference.wire import BaseModelDetails, Model
 
@@ -94,11 +94,6 @@ def test_the_page_names_the_bases_their_share_and_the_common_opponent():
 def test_the_opponent_is_the_largest_base_and_of_equals_the_first():
     assert common_opponent(bases(**THREE)) == "b2"
     assert common_opponent(bases(small=data())) == "base"
-
-
-def test_every_base_whose_context_is_too_short_is_named():
-    with pytest.raises(PlanRefused, match=r"models/small takes at most 16384\. Set it to 16384 or less"):
-        plan(bases(**THREE), base_models=["small", "large", "middle"], sweep={"max_context_length": 32768})
 
 
 def test_a_model_sweep_takes_as_many_bases_as_the_budget_pays_for_and_names_the_others():
