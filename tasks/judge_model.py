@@ -23,6 +23,7 @@ from preference.plan import Plan
 from preference.session import resource
 from tasks import spending
 from tasks.buying import ManyAnswers, Wanted, buy, missing
+from tasks.counting import CallProgress
 from tasks.deployment import take_down_evaluation
 from tasks.evaluation import JOURNAL
 from tasks.progress import say
@@ -142,9 +143,21 @@ def ask_judge(
         if todo and judge.endpoint is not None:
             spending.reserve_calls(workspace, step, line, len(questions))
         if todo:
-            with _asked(platform, workspace, judge) as client:
-                price = partial(_price_usd, judge.summary)
-                asyncio.run(buy(client, journal, todo, concurrency=judge.summary.concurrency, price_usd=price))
+            price = partial(_price_usd, judge.summary)
+            with (
+                _asked(platform, workspace, judge) as client,
+                CallProgress(f"{step}-{workspace.session}", "verdicts", len(todo)) as progress,
+            ):
+                asyncio.run(
+                    buy(
+                        client,
+                        journal,
+                        todo,
+                        concurrency=judge.summary.concurrency,
+                        price_usd=price,
+                        on_answer=progress.count,
+                    )
+                )
         found = recorded(journal, judge.summary, questions, response_format)
     if judge.endpoint is not None and questions:
         _settle(workspace, line, step, found)

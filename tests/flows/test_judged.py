@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from blocks.judge import JudgeEndpoint
 from blocks.workspace import Workspace
@@ -65,6 +67,22 @@ def tries(home) -> Tries:
     found = the_session(home).read(QUALIFIED, Tries)
     assert found is not None
     return found
+
+
+def test_how_far_a_judge_has_come_is_on_the_run_s_page(local_server, make_judged, answering, home, monkeypatch):
+    monkeypatch.setattr("tasks.counting.EVERY_S", 0.02)  # else this judge is too fast to be seen at it
+    with answering(APPROVE):
+        state = run(make_judged(local_server.url, "perfect"))
+    assert state.name == "Completed", state.message
+    session = the_session(home).session
+    with get_client(sync_client=True) as client:
+        ours = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+        found = client.read_artifacts(artifact_filter=ours, limit=200)
+    shown = {a.key: (a.data, a.description) for a in found if a.type == "progress"}
+    percent, text = shown[f"judge-qualification-1-{session}"]
+    assert percent == 100.0
+    assert text.startswith("40 of 40 verdicts, ")
+    assert f"judge-selection-t1-{session}" in shown
 
 
 def test_a_good_judge_is_qualified_and_decides(local_server, make_judged, answering, home, judges):
