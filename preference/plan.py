@@ -392,12 +392,14 @@ def plan_markdown(plan: Plan) -> str:
 
 
 def trials_table(plan: Plan) -> list[str]:
+    """One line a trial; the base model has a column where there are several."""
+    several = len(plan.bases) > 1
     return [
-        "| trial | base model | method | learning rate | strength | LoRA rank | epochs |",
-        "| --- | --- | --- | ---: | --- | ---: | ---: |",
+        f"| trial |{' base model |' * several} method | learning rate | strength | LoRA rank | epochs |",
+        f"| --- |{' --- |' * several} --- | ---: | --- | ---: | ---: |",
         *(
-            f"| {t.name} | {resource_id(t.base_model)} | {t.method} | {t.learning_rate:g} | {t.strength} "
-            f"| {t.lora_rank} | {t.epochs} |"
+            f"| {t.name} |{f' {resource_id(t.base_model)} |' * several} {t.method} | {t.learning_rate:g} "
+            f"| {t.strength} | {t.lora_rank} | {t.epochs} |"
             for t in plan.trials
         ),
     ]

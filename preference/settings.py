@@ -244,7 +244,7 @@ class PreferenceForm(BaseModel):
     dataset: str = Field(
         "",
         title="Dataset",
-        description="The preference pairs: a dataset on the platform (its ID or full name), or a local file.",
+        description="Preference pairs, or prompts alone: a dataset on the platform (ID or full name), or a local file.",
         json_schema_extra={"position": 1},
     )
     base_models: list[str] = Field(
