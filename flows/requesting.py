@@ -81,7 +81,8 @@ def _mapping(file: Path) -> dict[str, Any]:
             "it is not UTF-8 text: a request is a YAML file, such as examples/concise/request.yaml"
         ) from None
     except yaml.YAMLError as error:
-        raise ValueError(f"it is not YAML: {' '.join(str(error).split())}") from None
+        told = " ".join(str(error).split())
+        raise ValueError(f"it is not YAML (a text with a colon needs quotes): {told}") from None
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         what = "it is empty" if data is None else f"it is a {type(data).__name__}"
         raise ValueError(f"{what}, and a request is a mapping of fields, such as `dataset: ...`")
@@ -93,6 +94,9 @@ def _pair(field: str) -> tuple[str, Any]:
     name, equals, value = field.partition("=")
     if not equals or not name.strip():
         fail(f"--set {field!r} is not FIELD=VALUE, such as max_active_jobs=2.", NOT_VALID)
+    about = PreferenceRequest.model_fields.get(name.strip())
+    if about is not None and about.annotation is str:
+        return name.strip(), value  # a text may have a colon in it
     try:
         return name.strip(), yaml.safe_load(value)  # 1e-4 and [DPO, ORPO] as in a request file
     except yaml.YAMLError as error:

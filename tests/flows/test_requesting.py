@@ -74,3 +74,8 @@ def test_what_cannot_be_asked_for_is_said(folder, capsys, instruction, fields, t
     with pytest.raises(typer.Exit):
         made_request(None, instruction, fields)
     assert told in capsys.readouterr().err
+
+
+def test_a_text_given_as_a_field_is_taken_as_it_stands(folder):
+    asked = "Use Qwen3 8B. Budget: under $5."  # YAML would make a mapping of it
+    assert made_request(None, "", ["dataset=a", f"instruction={asked}"]).instruction == asked
