@@ -10,7 +10,7 @@ from preference.instruction_reading import TITLES, Mention, Reading, Refusal, Un
 from preference.instruction_refusals import refusal
 from preference.instruction_scan import BREAKS, Atom
 
-_STOPPERS = {"NOT", "NEVER", "IF", "OTHERWISE", "WARM", "RELATIVE", "HARM", "SET", "INSTEADOF"}
+_STOPPERS = {"NOT", "NEVER", "IF", "OTHERWISE", "WARM", "RELATIVE", "HARM", "SET", "INSTEADOF", "PAST", "BESIDES"}
 _THINGS = {"DATASET_REF", "EVALUATOR_REF", "DEPLOYMENT_REF", "RESOURCE_OTHER", "PATH", "FILE", "URL"}
 _GOES_ON = {"COMMA", "AND", "OR", "ALSO", "KEEP", "EQ", "SLASH", "DASH", "TO", "THEN"}
 _LOOSE_VALUES = {"INT", "DEC", "SCI", "NUMS", "COMMANUM", "RATIO"}
@@ -23,7 +23,8 @@ _NUMERIC = set(
     "sweep.max_context_length sampling.max_tokens sampling.temperature max_active_jobs auto_approve_up_to_usd "
     "gate_timeout_days".split()
 )
-_SUBJECTS = {"SWEEP", "BASE", "DATASET", "PAIRS", "EVAL", "SPEND", "ANSWER", "JOBS", "AGAINST", "PER", "OR"}
+_NO_SETTING = "no setting of a run here: the platform's default stays"
+_SUBJECTS = {"SWEEP", "BASE", "DATASET", "PAIRS", "EVAL", "SPEND", "ANSWER", "JOBS", "AGAINST", "PER", "OR", "METHOD"}
 
 
 def mentions_of(
@@ -48,6 +49,8 @@ def mentions_of(
         words = words_of(text, sentence, item.first, item.last)
         if item.rule == "out_path":
             reading.refused.append(Refusal(words=words, text="A path to write to is not taken from a text."))
+        if item.rule == "no_setting":
+            reading.not_understood.append(Unread(words=words, why=_NO_SETTING))
         if item.rule == "no_lora":
             reading.refused.append(Refusal(words=words, text=refusal("full parameter")))
         corrects = _corrects(sentence, item, outside, corrections)
@@ -79,7 +82,7 @@ def mentions_of(
 
 def _unread(words: str, sentence: Sequence[Atom]) -> Unread:
     if any(a.kind == "UNSET" and a.text in words for a in sentence):
-        return Unread(words=words, why="no setting of a run here: the platform's default stays")
+        return Unread(words=words, why=_NO_SETTING)
     return Unread(words=words)
 
 
@@ -139,6 +142,11 @@ def _role_beside(sentence: Sequence[Atom], item: Item, left: Sequence[int]) -> s
         first -= 1
     while last + 1 < len(sentence) and sentence[last + 1].kind not in BREAKS:
         last += 1
+    after = last + 2  # "..., our champion"
+    while after < len(sentence) and sentence[after].filler:
+        after += 1
+    if last + 1 < len(sentence) and sentence[last + 1].kind == "COMMA" and after in left:
+        last = after
     return next((sentence[i].text for i in left if first <= i <= last and sentence[i].kind in _ROLES), "")
 
 
@@ -169,20 +177,20 @@ def _stopped(
             reading.refused.append(Refusal(words=atom.text, text=refusal(atom.text)))
         if atom.kind not in _STOPPERS:
             continue
-        ends = {"IF": {"END"}, "HARM": {"END", "SEMI"}}.get(atom.kind, BREAKS - {"LINE"})
+        ends = {"IF": {"END"}, "HARM": {"END", "SEMI"}, "PAST": {"END", "SEMI"}}.get(atom.kind, BREAKS - {"LINE"})
         last = i
         while last + 1 < len(sentence) and sentence[last + 1].kind not in ends and not _turns(sentence, last + 1):
             last += 1
         first = i
         if atom.kind == "OTHERWISE":
             pass
-        elif atom.kind in ("HARM", "IF") or not any(i < item.first <= last for item in items):
+        elif atom.kind in ("HARM", "IF", "PAST") or not any(i < item.first <= last for item in items):
             while first > 0 and sentence[first - 1].kind not in ends | {"AND", "BUT", "WITH"}:
                 first -= 1
         found.append((first, last))
         words = words_of(text, sentence, first, last)
         if atom.kind == "HARM" or (
-            (atom.kind == "SET" or atom.text.casefold() in ("remove", "replace", "rename"))
+            (atom.kind == "SET" or atom.text.casefold() in ("remove", "replace", "rename", "cancel", "kill"))
             and any(a.kind in _THINGS for a in sentence[i : last + 1])
         ):
             reading.refused.append(

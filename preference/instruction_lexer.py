@@ -75,6 +75,7 @@ def _turned(row: list[Atom]) -> list[Atom]:
             atom.kind == "NOT"
             and atom.text.casefold() == "no"
             and _kind(row, n + 1) in ("COMMA", "SEMI", "DASH", "END")
+            and _kind(row, n - 1) != "EQ"  # "early stopping: no"
         ):
             atom = replace(atom, kind="CORRECT")
         elif atom.kind == "DASH" and _is_minus(row, n):

@@ -90,6 +90,9 @@ def _values(
             if n != len(values):
                 yield Found(field=field, question=f"{n:g} {what} were announced, and {len(values)} given. Which ones?")
                 return
+        if said.item.rule == "rank" and len(values) == 1 and _counts_labels(said):
+            yield Found(field=field, question=f"Is rank {values[0]:g} meant, or so many ranks? Which {what}?")
+            return
         bounds = [a for a in said.of("ATLEAST") if a.text.casefold() != "over" or len(values) == 1]  # "sweep beta over"
         if bounds and not said.has("NOT", "NEVER"):
             yield Found(field=field, question=f"That is a bound, and a sweep needs its values: which {what}?")
@@ -104,6 +107,11 @@ def _values(
         yield Found(field=field, value=list(dict.fromkeys(int(x) if whole else x for x in values)), union=True)
 
     return read
+
+
+def _counts_labels(said: _Said) -> bool:
+    """ "16 ranks": a value, or how many there are to be."""
+    return [a.kind for a in said.atoms] == ["INT", "RANK"] and said.atoms[1].text.casefold().endswith("s")
 
 
 def _one(field: str, what: str, *, whole: bool = True) -> Callable[[_Said], Iterator[Found]]:
@@ -146,6 +154,14 @@ def _method(said: _Said) -> Iterator[Found]:
     yield Found(field="methods", value=list(dict.fromkeys(named)), question=question, union=True)
 
 
+def _both_methods(said: _Said) -> Iterator[Found]:
+    yield Found(field="methods", value=["DPO", "ORPO"])
+
+
+def _method_unclear(said: _Said) -> Iterator[Found]:
+    yield Found(field="methods", question="DPO, ORPO, or both side by side?")
+
+
 def _no_method(said: _Said) -> Iterator[Found]:
     left = [m for m in ("DPO", "ORPO") if m not in {a.kind for a in said.of("DPO", "ORPO")}]
     if left:
@@ -176,7 +192,7 @@ def _one_by_one(said: _Said) -> Iterator[Found]:
 
 def _jobs_unclear(said: _Said) -> Iterator[Found]:
     n = said.numbers()
-    if not said.has("UPTO") and said.of("INT")[0].harmless:
+    if not said.has("UPTO") and any(a.harmless for a in said.of("INT")[:1]):
         return  # as soon as one candidate wins
     yield Found(
         field="max_active_jobs",
@@ -282,6 +298,14 @@ def _target(said: _Said) -> Iterator[Found]:
     yield Found(field=field, value=None if question else value, question=question, note=note)
     if said.item.rule.startswith(("stop_", "until_")):
         yield Found(field="stop_at_target", value=True)
+
+
+def _deploy_target(said: _Said) -> Iterator[Found]:
+    yield Found(
+        field="target_win_rate",
+        question="A clear winner is deployed after a yes, whatever the target; the report says whether it was met. "
+        "Which win rate is the target, in percent?",
+    )
 
 
 def _stop(value: bool) -> Callable[[_Said], Iterator[Found]]:
@@ -439,6 +463,9 @@ _RULES: dict[str, Callable[[_Said], Iterator[Found]]] = {
     "temperature": _one("sampling.temperature", "temperature", whole=False),
     "method": _method,
     "no_method": _no_method,
+    "both_methods": _both_methods,
+    "method_unclear": _method_unclear,
+    "no_setting": _nothing,
     "not_method": _nothing,
     "not_model": _nothing,
     "not_refused": _nothing,
@@ -453,6 +480,7 @@ _RULES: dict[str, Callable[[_Said], Iterator[Found]]] = {
     "bare_budget": _budget,
     "budget_over": _budget_over,
     "budget_per": _budget_per,
+    "budget_part": _budget_per,
     "no_budget": _no_budget,
     "auto_approve": _auto_approve,
     "ask_above": _auto_approve,
@@ -492,11 +520,13 @@ _RULES: dict[str, Callable[[_Said], Iterator[Found]]] = {
     "pairs": _flag("pairs.generate", True),
     "no_pairs": _flag("pairs.generate", False),
     "pair_models": _pair_models,
+    "pair_rivals": _pair_models,
     "batch_inference": _flag("pairs.batch", True),
     "no_batch_inference": _flag("pairs.batch", False),
     "auto_promote": _flag("auto_promote", "clear_winner"),
     "no_promote": _flag("auto_promote", "never"),
     "deploy_unasked": _flag("auto_promote", "clear_winner"),
+    "deploy_target": _deploy_target,
     "deploy_asked": _flag("auto_promote", "never"),
     "no_lora": _nothing,
     "wait": _wait,

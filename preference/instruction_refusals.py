@@ -71,8 +71,8 @@ _ADVICE = (
     ),
     (
         ("random", "randomised", "randomized", "hyperband", "asha", "population", "evolutionary"),
-        "That search is not offered: the strategies are the grid, and halving, which trains all on a part of the pairs "
-        "and the better half on more.",
+        "That search is not offered: the strategies are the grid, halving, which trains all on a part of the pairs and "
+        "the better half on more, and tpe, which chooses the next trials by the last ones.",
     ),
     (
         ("rlaif",),

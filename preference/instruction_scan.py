@@ -35,6 +35,7 @@ _SCAN: list[tuple[str, re.Pattern[str]]] = [
     ("NUM", numbers.PLAIN),
     ("ABBREVIATED", re.compile(r"(?:max|min|approx|ca)\.(?=\s*[\d$])|(?:vs|incl)\.(?=\s+\w)|w/(?:o\b)?(?=\s)", re.I)),
     ("WORD", re.compile(r"[^\W\d_](?:\w|[-.'’+](?=\w))*(?:/(?=[\w-]*\d)\w(?:\w|[-.](?=\w))*)?")),
+    ("DASH", re.compile(r"(?<=\d)\.{2,3}(?=\d)")),
     ("END", re.compile(r"[.!?]+(?=\s|$|[)\]\"'])|\.{2,}|\n[^\S\n]*(?=\n)")),
     ("LINE", re.compile(r"\n")),
     ("COMMA", re.compile(r",|\(|\)")),
