@@ -13,7 +13,7 @@ from xxhash import xxh3_128_digest, xxh3_128_hexdigest
 
 HASH_BYTES = 16
 
-SPACES = "\n\t\r\x0b\x0c\x1c\x1d\x1e\x1f"  # ASCII's white space but for the space, the likeliest first
+_SPACES = "\n\t\r\x0b\x0c\x1c\x1d\x1e\x1f"  # ASCII's white space but for the space, the likeliest first
 
 
 def normalise(text: str) -> str:
@@ -23,7 +23,7 @@ def normalise(text: str) -> str:
     """
     if text.isascii():
         text = text.lower()
-        for space in SPACES:  # nine quick looks: splitting and joining would take three times as long
+        for space in _SPACES:  # nine quick looks: splitting and joining would take three times as long
             if space in text:
                 text = text.replace(space, " ")
         while "  " in text:
@@ -48,6 +48,5 @@ def prompt_id(messages: Iterable[Mapping[str, Any]]) -> str:
     return xxh3_128_hexdigest(normalise(prompt_text(messages)).encode())
 
 
-def row_hash(prompt: str, chosen: str = "", rejected: str = "", tools: str = "") -> bytes:
-    """16 bytes that are equal for exact duplicates only: nothing is normalised."""
-    return xxh3_128_digest(f"{prompt}\0{chosen}\0{rejected}\0{tools}".encode())
+# Equal for exact duplicates only: of a canonical row as compact JSON, without the fields that the API does not know.
+row_hash = xxh3_128_digest

@@ -1,4 +1,4 @@
-"""Lines of a file in blocks of a bounded size: whole lines together, for those who read them by the thousand."""
+"""A file in blocks of whole lines, of a bounded size: for those who look at lines by the thousand."""
 
 from __future__ import annotations
 
@@ -8,49 +8,37 @@ from typing import IO
 from preference.formats_rows import RowFault, too_long
 
 BOM = b"\xef\xbb\xbf"
-BLOCK_BYTES = 1 << 16  # what a processor's own cache holds: a block is read, parsed and hashed
+READ_AHEAD_BYTES = 1 << 16
+BLOCK_BYTES = 1 << 20  # enough rows that a call for all of them costs each one little
 
 
-def read_lines(file: IO[bytes], limit: int, size: int | None = None) -> Iterator[list[bytes] | RowFault]:
-    """Lines, their newlines included, by the block; only the file's last one may lack it.
+def read_blocks(file: IO[bytes], limit: int, size: int | None = None) -> Iterator[bytes | RowFault]:
+    """Whole lines, their newlines included; only the file's last one may lack it.
 
     A line of more than limit bytes is passed over, not held, and given as a fault.
     size: how many bytes to read; they end where a line does.
     """
-    if size is not None and size <= limit:  # then no line is too long, and blocks can be had whole
-        while size > 0 and (lines := _read_block(file, min(size, BLOCK_BYTES))):
-            size -= sum(map(len, lines))
-            yield lines
-        return
-    left, block, held = size, [], 0
-    while (left is None or left > 0) and (line := file.readline(limit + 1)):
-        fault = None
-        length = len(line)
-        if length > limit and not line.endswith(b"\n"):
-            length += _skip_line(file)
-            fault = too_long(length, limit)
+    at_once, left = min(BLOCK_BYTES, limit), size
+    while block := file.read(at_once if left is None else min(at_once, left)):
+        if not block.endswith(b"\n"):
+            block += file.readline(limit + 1)
+        start = block.rfind(b"\n", 0, -1) + 1  # of the last line: the only one that may be longer than what was read
+        n_read = len(block)
+        whole = block.endswith(b"\n")
+        if n_read - start > limit + whole:
+            n_read += 0 if whole else _skip_line(file)
+            if start:
+                yield block[:start]
+            yield too_long(n_read - start, limit)
         else:
-            block.append(line)
-            held += length
-        if left is not None:
-            left -= length
-        if block and (fault or held >= BLOCK_BYTES):
             yield block
-            block, held = [], 0
-        if fault:
-            yield fault
-    if block:
-        yield block
-
-
-def _read_block(file: IO[bytes], size: int) -> list[bytes]:
-    """Lines until they are at least size bytes; readlines stops at more than its hint, and takes 0 for none."""
-    return file.readlines(size - 1) if size > 1 else [file.readline()]
+        if left is not None:
+            left -= n_read
 
 
 def _skip_line(file: IO[bytes]) -> int:
     skipped = 0
-    while piece := file.readline(BLOCK_BYTES):
+    while piece := file.readline(READ_AHEAD_BYTES):
         skipped += len(piece)
         if piece.endswith(b"\n"):
             break
@@ -63,7 +51,7 @@ def find_parts(file: IO[bytes], part_bytes: int) -> Iterator[tuple[int, int]]:
     size, start = file.tell(), 0
     while start < size:
         file.seek(min(start + part_bytes, size))
-        while piece := file.read(BLOCK_BYTES):
+        while piece := file.read(READ_AHEAD_BYTES):
             if (at := piece.find(b"\n")) >= 0:
                 end = file.tell() - len(piece) + at + 1
                 break

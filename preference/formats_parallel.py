@@ -1,8 +1,9 @@
-"""A large plain file's parts, scanned by several processes: parsing holds Python's lock, so threads would not do.
+"""A large plain file's parts, scanned side by side, and the canonical rows written in their order.
 
-A part whose rows are canonical as they stand is copied from the source by the kernel; of any other part the
-canonical bytes come back. `python -m preference.formats_parallel FILE` is the process: it reads parts as JSON
-lines and answers with pickles. It is ours, so these can be trusted.
+Rows that are canonical as they stand are found by threads, since numpy lets go of Python's lock; a part of them is
+copied from the source by the kernel. Converting rows holds the lock, so parts that start with other rows go to
+processes. `python -m preference.formats_parallel FILE` is one: it reads parts as JSON lines and answers with
+pickles. It is ours, so these can be trusted.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-from preference.formats_lines import BLOCK_BYTES, find_parts, read_lines
+from preference.formats_blocks import Block
+from preference.formats_lines import READ_AHEAD_BYTES, find_parts, read_blocks
 from preference.formats_scan import MAX_ROW_BYTES, Scan, Scanner, without_mark
 
 PARALLEL_FROM_BYTES = 32 << 20  # below, a process takes longer to start than it saves
 PART_BYTES = 4 << 20
-_AHEAD = 4  # parts that may wait for an earlier one, for each process
+_AHEAD = 4  # parts that may wait for an earlier one, for each thread
+_LOOK_BYTES = 1 << 16  # of a part, to see whether its rows are canonical as they stand
 
 Part = tuple[int, int]  # start and end in bytes
 Result = tuple[Scan, bytes | None]  # what was found, and canonical bytes (None: as in the source)
@@ -36,13 +41,13 @@ class _PartSink:
         self._n_same = 0
         self._changed: list[bytes] | None = None
 
-    def write(self, lines: list[bytes], n_changed: int) -> None:
-        if self._changed is None and not n_changed:
-            self._n_same += sum(map(len, lines))
+    def write(self, lines: bytes, *, changed: bool) -> None:
+        if self._changed is None and not changed:
+            self._n_same += len(lines)
             return
         if self._changed is None:
             self._changed = [os.pread(self._file.fileno(), self._n_same, self._start)]
-        self._changed += lines
+        self._changed.append(lines)
 
     def data(self) -> bytes | None:
         return None if self._changed is None else b"".join(self._changed)
@@ -54,24 +59,23 @@ def scan_part(file: IO[bytes], part: Part) -> Result:
     sink = _PartSink(file, start)
     scanner = Scanner(sink)
     file.seek(start)
-    for lines in read_lines(file, MAX_ROW_BYTES, end - start):
+    for lines in read_blocks(file, MAX_ROW_BYTES, end - start):
         scanner.take_lines(without_mark(lines, sink) if start == 0 and scanner.scan.n_lines == 0 else lines)
     return scanner.scan, sink.data()
 
 
-def scan_file(path: Path, out: IO[bytes], n_processes: int | None = None, part_bytes: int = PART_BYTES) -> Scan:
+def scan_file(path: Path, out: IO[bytes], n_at_once: int | None = None, part_bytes: int = PART_BYTES) -> Scan:
     """The whole file, its canonical rows written to out."""
     whole = Scan()
     out.flush()
-    with path.open("rb") as source:
+    with path.open("rb") as source, _Children(path) as children:
         parts = list(find_parts(source, part_bytes))
-        with _Workers(path, parts, n_processes or os.cpu_count() or 1) as workers:
-            for part, (scan, data) in zip(parts, workers.results(), strict=True):
-                if data is None:
-                    _copy(source.fileno(), out.fileno(), part)
-                else:
-                    _write(out.fileno(), data)
-                whole.extend(scan)
+        for part, (scan, data) in zip(parts, children.scan(parts, n_at_once or os.cpu_count() or 1), strict=True):
+            if data is None:
+                _copy(source.fileno(), out.fileno(), part)
+            else:
+                _write(out.fileno(), data)
+            whole.extend(scan)
     return whole
 
 
@@ -93,81 +97,69 @@ def _write(target: int, data: bytes) -> None:
         view = view[os.write(target, view) :]
 
 
-class _Workers:
-    """Processes that scan parts, and this one beside them; results come in the parts' order."""
+class _Children:
+    """Processes that take parts whose rows have to be converted; each is started when it is first needed."""
 
-    def __init__(self, path: Path, parts: list[Part], n_processes: int) -> None:
-        self._path, self._parts = path, parts
-        self._next, self._given = 0, 0  # parts that were taken to be scanned; results that were given on
-        self._ahead = _AHEAD * n_processes
-        self._done: dict[int, Result] = {}
-        self._changed = threading.Condition()
-        self._failure: Exception | None = None
-        self._children = [_start(path) for _ in range(min(n_processes, len(parts)) - 1)]
-        self._threads = [threading.Thread(target=self._drive, args=(child,)) for child in self._children]
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._all: list[subprocess.Popen[bytes]] = []
+        self._idle: list[subprocess.Popen[bytes]] = []
+        self._lock = threading.Lock()
 
-    def __enter__(self) -> _Workers:
-        for thread in self._threads:
-            thread.start()
+    def __enter__(self) -> _Children:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with self._changed:
-            self._next = len(self._parts)  # nothing more is begun
-            self._changed.notify_all()
-        for child in self._children:
+        for child in self._all:
             child.kill()
-        for thread in self._threads:
-            thread.join()
-        for child in self._children:
             child.communicate()
 
-    def results(self) -> Iterator[Result]:
-        with self._path.open("rb", buffering=BLOCK_BYTES) as file:
-            for i in range(len(self._parts)):
-                while i not in self._done:
-                    if (mine := self._take(wait=False)) is not None:
-                        self._put(mine, scan_part(file, self._parts[mine]))
-                        continue
-                    with self._changed:
-                        if self._failure:
-                            raise self._failure
-                        if i not in self._done:
-                            self._changed.wait()
-                with self._changed:
-                    self._given += 1
-                    self._changed.notify_all()
-                yield self._done.pop(i)
+    def scan(self, parts: Iterable[Part], n_at_once: int) -> Iterator[Result]:
+        """Results in the parts' order; a bounded number of parts is scanned ahead."""
+        waiting: deque[Future[Result]] = deque()
+        with ThreadPoolExecutor(n_at_once) as threads:
+            try:
+                for part in parts:
+                    waiting.append(threads.submit(self._scan_part, part))
+                    if len(waiting) > _AHEAD * n_at_once:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                threads.shutdown(wait=True, cancel_futures=True)
 
-    def _take(self, *, wait: bool) -> int | None:
-        """The next part to scan; None where there is none, or without waiting none yet."""
-        with self._changed:
-            while self._next < len(self._parts) and self._next >= self._given + self._ahead:
-                if not wait:
-                    return None
-                self._changed.wait()
-            if self._next >= len(self._parts):
-                return None
-            self._next += 1
-            return self._next - 1
+    def _scan_part(self, part: Part) -> Result:
+        with self._path.open("rb", buffering=READ_AHEAD_BYTES) as file:
+            if _is_ready(file, part):
+                return scan_part(file, part)
+        with self._lock:
+            if not self._idle:
+                self._all.append(_start(self._path))
+                self._idle.append(self._all[-1])
+            child = self._idle.pop()
+        result = self._ask(child, part)
+        with self._lock:
+            self._idle.append(child)
+        return result
 
-    def _put(self, i: int, result: Result) -> None:
-        with self._changed:
-            self._done[i] = result
-            self._changed.notify_all()
-
-    def _drive(self, child: subprocess.Popen[bytes]) -> None:
+    def _ask(self, child: subprocess.Popen[bytes], part: Part) -> Result:
         assert child.stdin
         assert child.stdout
         try:
-            while (i := self._take(wait=True)) is not None:
-                child.stdin.write(json.dumps(self._parts[i]).encode() + b"\n")
-                child.stdin.flush()
-                self._put(i, pickle.load(child.stdout))
+            child.stdin.write(json.dumps(part).encode() + b"\n")
+            child.stdin.flush()
+            result: Result = pickle.load(child.stdout)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
-            with self._changed:
-                self._failure = RuntimeError(f"a process that read a part of {self._path.name} ended: {error!r}")
-                self._changed.notify_all()
+            raise RuntimeError(f"a process that read a part of {self._path.name} ended: {error!r}") from None
+        return result
+
+
+def _is_ready(file: IO[bytes], part: Part) -> bool:
+    """Whether most of a part's first lines are canonical as they stand."""
+    start, end = part
+    file.seek(start)
+    block = Block(file.read(min(end - start, _LOOK_BYTES)))
+    return 2 * sum(len(rows.lines) for rows in block.find_ready()) >= len(block) - 1  # the last one may be cut
 
 
 def _start(path: Path) -> subprocess.Popen[bytes]:
@@ -182,7 +174,7 @@ def _start(path: Path) -> subprocess.Popen[bytes]:
 
 
 def _serve(path: Path) -> None:
-    with path.open("rb", buffering=BLOCK_BYTES) as file:
+    with path.open("rb", buffering=READ_AHEAD_BYTES) as file:
         for line in sys.stdin.buffer:
             start, end = json.loads(line)
             pickle.dump(scan_part(file, (start, end)), sys.stdout.buffer, pickle.HIGHEST_PROTOCOL)

@@ -9,14 +9,16 @@ import json
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
+import numpy as np
 import orjson
 
-from preference.fingerprints import prompt_hash, row_hash
+from preference.fingerprints import HASH_BYTES, prompt_hash, row_hash
+from preference.formats_blocks import Block
 from preference.formats_lines import BOM
-from preference.formats_ready import Reader, take_pairs
-from preference.formats_rows import Kind, RowDropped, RowFault, convert, shown, too_long
+from preference.formats_ready import Reader
+from preference.formats_rows import API_FIELDS, Kind, RowDropped, RowFault, convert, shown, too_long
 
 MAX_ROW_BYTES = 8 * 2**20  # about two million tokens: more than any context
 FAULTS_IN_FULL = 20
@@ -82,6 +84,11 @@ class Scan:
         if len(self.faults) < FAULTS_IN_FULL:
             self.faults.append(Fault(number, fault.field, fault.kind, _without_secrets(fault.found), fault.wanted))
 
+    def count(self, kind: Kind, n: int, first_line: int) -> None:
+        """Some rows were of a kind, the first of them on this line."""
+        self.kinds[kind] += n
+        self.first_line[kind] = min(self.first_line.get(kind, first_line), first_line)
+
     def extend(self, later: Scan) -> None:
         """Add what the next part of the file gave, whose lines were counted from 1."""
         base = self.n_lines
@@ -104,22 +111,32 @@ class Scan:
 
 
 class Sink(Protocol):
-    """Where canonical lines go. n_changed: how many lines of what was read are not among them as they were."""
+    """Where canonical lines go. changed: whether they are not, byte for byte, what was read."""
 
-    def write(self, lines: list[bytes], n_changed: int) -> None: ...
+    def write(self, lines: bytes, *, changed: bool) -> None: ...
 
 
 class FileSink:
     def __init__(self, file: IO[bytes]) -> None:
-        self._write = file.writelines
+        self._file = file
 
-    def write(self, lines: list[bytes], n_changed: int) -> None:
-        self._write(lines)
+    def write(self, lines: bytes, *, changed: bool) -> None:
+        self._file.write(lines)
 
 
 class NoSink:
-    def write(self, lines: list[bytes], n_changed: int) -> None:
+    def write(self, lines: bytes, *, changed: bool) -> None:
         pass
+
+
+class _Kept(NamedTuple):
+    """A row of use: its canonical line, and what is kept of it."""
+
+    line: bytes  # without its newline
+    kind: Kind
+    prompt_hash: bytes
+    row_hash: bytes
+    extra: bool
 
 
 class Scanner:
@@ -132,61 +149,63 @@ class Scanner:
 
     def take_row(self, number: int, item: Item) -> None:
         """One row that is parsed already, with its number."""
-        self.scan.n_read += 1
+        scan = self.scan
+        scan.n_read += 1
         if isinstance(item, RowFault):
-            self.scan.fault(number, item)
-        elif data := self._convert(number, item):
-            self._sink.write([data + b"\n"], 1)
+            scan.fault(number, item)
+        elif row := self._convert(number, item):
+            scan.prompt_hashes += row.prompt_hash
+            scan.row_hashes += row.row_hash
+            scan.sizes.append(len(row.line) + 1)
+            scan.lines.append(number)
+            scan.extras.append(row.extra)
+            scan.count(row.kind, 1, number)
+            self._sink.write(row.line + b"\n", changed=True)
 
-    def take_lines(self, lines: list[bytes] | RowFault) -> None:
+    def take_lines(self, lines: bytes | RowFault) -> None:
         """The next lines of JSON, or what is wrong with the next line."""
         scan = self.scan
         if isinstance(lines, RowFault):
             scan.n_lines += 1
             scan.n_read += 1
             scan.fault(scan.n_lines, lines)
-            self._sink.write([], 1)
+            self._sink.write(b"", changed=True)
             return
-        n_ready = self._take_pairs(lines)
-        if n_ready == len(lines):
-            self._sink.write(lines, 0)
-            return
-        out, n_changed = lines[:n_ready], 0
-        for line in lines[n_ready:]:
-            scan.n_lines += 1
-            raw = line.strip()
-            canonical = self._take_line(scan.n_lines, raw)
-            if canonical is raw and len(line) == len(raw) + 1 and line.endswith(b"\n"):
-                out.append(line)
-                continue
-            n_changed += 1
-            if canonical is not None:
-                out.append(canonical + b"\n")
-        self._sink.write(out, n_changed)
+        block, first = Block(lines), scan.n_lines + 1
+        kept, extras = np.zeros((2, len(block)), dtype=np.bool_)
+        hashes = np.zeros((2, len(block)), dtype=f"S{HASH_BYTES}")  # of prompts, and of rows
+        sizes = block.ends - block.starts
+        for ready in block.find_ready():
+            kept[ready.lines] = True
+            for of, found in enumerate((ready.prompt_hashes, ready.row_hashes)):
+                hashes[of, ready.lines] = np.frombuffer(found, dtype=hashes.dtype)
+            scan.count(ready.kind, len(ready.lines), first + int(ready.lines[0]))
+            scan.n_read += len(ready.lines)
+        rewritten: dict[int, bytes] = {}
+        for i in np.flatnonzero(~kept).tolist():
+            line = lines[block.starts[i] : block.ends[i]]
+            row = self._take_line(first + i, line.strip())
+            canonical = row.line + b"\n" if row else b""
+            if canonical != line:
+                rewritten[i] = canonical
+            if row:
+                kept[i], hashes[:, i], sizes[i], extras[i] = True, row[2:4], len(canonical), row.extra
+                scan.count(row.kind, 1, first + i)
+        scan.prompt_hashes += hashes[0, kept].tobytes()
+        scan.row_hashes += hashes[1, kept].tobytes()
+        scan.sizes.frombytes(sizes[kept].astype(np.uint32).tobytes())
+        scan.lines.frombytes((first + np.flatnonzero(kept)).astype(np.uint32).tobytes())
+        scan.extras += extras[kept].tobytes()
+        scan.n_lines += len(block)
+        self._sink.write(block.rewritten(rewritten) if rewritten else lines, changed=bool(rewritten))
 
-    def _take_pairs(self, lines: list[bytes]) -> int:
-        """How many lines, from the first on, the quick way could take."""
-        found, scan = take_pairs(lines), self.scan
-        if n := len(found.sizes):
-            scan.prompt_hashes += b"".join(found.prompt_hashes)
-            scan.row_hashes += b"".join(found.row_hashes)
-            scan.sizes.extend(found.sizes)
-            scan.lines.extend(range(scan.n_lines + 1, scan.n_lines + n + 1))
-            scan.extras += bytes(n)
-            scan.first_line.setdefault("pairs", scan.n_lines + 1)
-            scan.kinds["pairs"] += n
-            scan.n_read += n
-            scan.n_lines += n
-        return n
-
-    def _take_line(self, number: int, raw: bytes) -> bytes | None:
-        """The row's canonical form, the same object where it is that; None for one of no use and a blank line."""
+    def _take_line(self, number: int, raw: bytes) -> _Kept | None:
+        """None for a row of no use and a blank line."""
         if not raw:
             return None
         self.scan.n_read += 1
-        if texts := self._reader.read(raw):
-            self._keep(number, len(raw), *texts)
-            return raw
+        if ready := self._reader.read(raw):
+            return _Kept(raw, ready.kind, prompt_hash(ready.prompt), row_hash(ready.compact), extra=False)
         try:
             value = orjson.loads(raw)
         except orjson.JSONDecodeError as error:
@@ -194,7 +213,7 @@ class Scanner:
             return None
         return self._convert(number, value, raw)
 
-    def _convert(self, number: int, value: Any, raw: bytes | None = None) -> bytes | None:
+    def _convert(self, number: int, value: Any, raw: bytes | None = None) -> _Kept | None:
         scan = self.scan
         try:
             if raw and raw.count(b'"') != n_quotes(value):
@@ -211,39 +230,18 @@ class Scanner:
             if len(data) <= MAX_ROW_BYTES:
                 for note in row.conversions:
                     scan.conversions.add(note, number)
-                self._keep(number, len(data), row.kind, row.prompt, row.chosen, row.rejected, row.tools, row.extra)
-                return data
+                known = data if not row.extra else orjson.dumps({k: v for k, v in row.value.items() if k in API_FIELDS})
+                return _Kept(data, row.kind, prompt_hash(row.prompt), row_hash(known), row.extra)
             scan.fault(number, too_long(len(data), MAX_ROW_BYTES))
         return None
 
-    def _keep(
-        self,
-        number: int,
-        size: int,
-        kind: Kind,
-        prompt: str,
-        chosen: str,
-        rejected: str,
-        tools: str = "",
-        extra: bool = False,
-    ) -> None:
-        scan = self.scan
-        scan.prompt_hashes += prompt_hash(prompt)
-        scan.row_hashes += row_hash(prompt, chosen, rejected, tools)
-        scan.sizes.append(size + 1)
-        scan.lines.append(number)
-        scan.extras.append(extra)
-        if kind not in scan.first_line:
-            scan.first_line[kind] = number
-        scan.kinds[kind] += 1
 
-
-def without_mark(lines: list[bytes] | RowFault, sink: Sink) -> list[bytes] | RowFault:
+def without_mark(lines: bytes | RowFault, sink: Sink) -> bytes | RowFault:
     """A file's first lines without the byte order mark that some editors put before them."""
-    if isinstance(lines, RowFault) or not lines[0].startswith(BOM):
+    if isinstance(lines, RowFault) or not lines.startswith(BOM):
         return lines
-    sink.write([], 1)
-    return [lines[0].removeprefix(BOM), *lines[1:]]
+    sink.write(b"", changed=True)
+    return lines.removeprefix(BOM)
 
 
 def _without_secrets(found: str) -> str:

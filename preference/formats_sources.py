@@ -16,7 +16,7 @@ from typing import IO, Literal, cast
 import zstandard
 
 from preference.formats_array import read_json_array
-from preference.formats_lines import BLOCK_BYTES, BOM, read_lines
+from preference.formats_lines import BOM, READ_AHEAD_BYTES, read_blocks
 from preference.formats_scan import MAX_ROW_BYTES, Item, Scan, Scanner, Sink, without_mark
 from preference.formats_tables import TableError, looks_like_csv, read_csv, read_parquet
 from preference.zstd_stream import ZstdStream
@@ -79,7 +79,7 @@ def _take_rows(scanner: Scanner, rows: Iterable[tuple[int, Item]]) -> None:
 
 
 def _take_lines(scanner: Scanner, sink: Sink, file: IO[bytes]) -> None:
-    for lines in read_lines(file, MAX_ROW_BYTES):
+    for lines in read_blocks(file, MAX_ROW_BYTES):
         scanner.take_lines(lines if scanner.scan.n_lines else without_mark(lines, sink))
 
 
@@ -121,7 +121,7 @@ def open_bytes(path: Path) -> IO[bytes]:
         return cast(IO[bytes], gzip.open(path, "rb"))
     if head.startswith(_ZSTD):
         return ZstdStream.open(path)
-    return path.open("rb", buffering=BLOCK_BYTES)
+    return path.open("rb", buffering=READ_AHEAD_BYTES)
 
 
 def _check_packing(path: Path, first: bytes) -> None:

@@ -1,17 +1,14 @@
-"""Parts by several processes give what one pass over the lines gives, whatever stands where a part ends."""
+"""Parts side by side give what one pass over the lines gives, whatever stands where a part ends."""
 
 import io
-import json
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preference.fingerprints import normalise, prompt_hash, row_hash
-from preference.formats_lines import find_parts, read_lines
-from preference.formats_parallel import _Workers, scan_file
-from preference.formats_ready import Reader, take_pairs
+from preference.formats_lines import find_parts, read_blocks
+from preference.formats_parallel import _Children, scan_file
 from preference.formats_rows import RowFault
 from preference.formats_scan import FileSink, Scanner
 
@@ -42,25 +39,25 @@ LINES = (
 def one_pass(data):
     out = io.BytesIO()
     scanner = Scanner(FileSink(out))
-    for lines in read_lines(io.BytesIO(data), 1 << 20):
+    for lines in read_blocks(io.BytesIO(data), 1 << 20):
         scanner.take_lines(lines)
     return scanner.scan, out.getvalue()
 
 
-def in_parts(folder, data, n_processes, part_bytes):
+def in_parts(folder, data, n_at_once, part_bytes):
     (folder / "data.jsonl").write_bytes(data)
     with (folder / "out.jsonl").open("wb") as out:
         out.write(b"before ")
-        scan = scan_file(folder / "data.jsonl", out, n_processes, part_bytes)
+        scan = scan_file(folder / "data.jsonl", out, n_at_once, part_bytes)
         out.write(b"after")
     return scan, (folder / "out.jsonl").read_bytes().removeprefix(b"before ").removesuffix(b"after")
 
 
-@pytest.mark.parametrize("n_processes", [1, 2, 3])
-def test_processes_give_what_one_pass_gives(tmp_path, n_processes):
+@pytest.mark.parametrize("n_at_once", [1, 2, 3])
+def test_parts_give_what_one_pass_gives(tmp_path, n_at_once):
     rows = [LINES[i * 7 % len(LINES)] if i % 5 == 0 else pair(f"Prompt {i}") for i in range(2000)]
     data = b"\n".join(rows)
-    assert in_parts(tmp_path, data, n_processes, 5000) == one_pass(data)
+    assert in_parts(tmp_path, data, n_at_once, 5000) == one_pass(data)
 
 
 @settings(max_examples=150, deadline=None)
@@ -88,8 +85,8 @@ def test_parts_are_whole_lines_and_leave_nothing_out(data, part_bytes):
         read = []
         for start, end in parts:
             file.seek(start)
-            for lines in read_lines(file, limit, end - start):
-                read += [lines] if isinstance(lines, RowFault) else lines
+            for lines in read_blocks(file, limit, end - start):
+                read += [lines] if isinstance(lines, RowFault) else lines.splitlines(keepends=True)
         expected = data.splitlines(keepends=True)
         assert len(read) == len(expected)
         assert all(isinstance(got, RowFault) or got == line for got, line in zip(read, expected, strict=True))
@@ -100,64 +97,18 @@ def test_parts_are_whole_lines_and_leave_nothing_out(data, part_bytes):
 
 def test_a_process_that_dies_ends_the_reading_with_a_message(tmp_path):
     path = tmp_path / "data.jsonl"
-    path.write_bytes(b"\n".join([pair("x" * 1000)] * 3000))
+    path.write_bytes(b"\n".join([orjson.dumps({"prompt": "x" * 1000, "chosen": "a", "rejected": "b"})] * 3000))
     with path.open("rb") as file:
         parts = list(find_parts(file, 20_000))
 
     def read_on():
-        with _Workers(path, parts, 2) as workers:
-            workers._children[0].kill()
-            workers._children[0].wait()
-            return list(workers.results())
+        with _Children(path) as children:
+            results = children.scan(parts, 1)
+            next(results)
+            for child in children._all:
+                child.kill()
+                child.wait()
+            return list(results)
 
     with pytest.raises(RuntimeError, match=r"a process that read a part of data\.jsonl ended"):
         read_on()
-
-
-texts = st.text(max_size=20) | st.sampled_from(["", " ", "a  b", " a", "\ta\n\nb ", "Straße", "\0", "İ", "\x1c"])
-
-
-@settings(max_examples=300, deadline=None)
-@given(prompt=texts, chosen=texts, rejected=texts)
-def test_the_quick_way_says_what_the_named_rules_say(prompt, chosen, rejected):
-    line = pair(prompt, chosen, rejected)
-    quick, named = take_pairs([line + b"\n"]), Reader().read(line)
-    assert bool(quick.sizes) == (named is not None)
-    if named:
-        assert quick.prompt_hashes == [prompt_hash(named.prompt)]
-        assert quick.row_hashes == [row_hash(*named[1:])]
-        assert quick.sizes == [len(line) + 1]
-
-
-TWICE = {
-    "a role": b'{"input":{"messages":[{"role":"user","role":"user","content":"a"}]},',
-    "a content": b'{"input":{"messages":[{"role":"user","content":"a","content":"a"}]},',
-    "the input": b'{"input":{"messages":[{"role":"user","content":"b"}]},'
-    b'"input":{"messages":[{"role":"user","content":"a"}]},',
-}
-
-
-@pytest.mark.parametrize("start", TWICE.values(), ids=TWICE)
-@pytest.mark.parametrize("spaced", [False, True])
-def test_neither_way_takes_a_line_with_a_key_given_twice(start, spaced):
-    line = start + pair("", "b", "c\n")[len(b'{"input":{"messages":[{"role":"user","content":""}]},') :]
-    if spaced:
-        line = line.replace(b":", b": ").replace(b",", b", ")
-    assert not take_pairs([line + b"\n"]).sizes
-    assert Reader().read(line) is None
-
-
-def test_both_ways_take_lines_however_they_are_written():
-    row = json.loads(pair('say "a"\\b', "é\t日本", "\u0001\\n"))
-    for line in (json.dumps(row), json.dumps(row, ensure_ascii=False), json.dumps(row, separators=(",", ":"))):
-        assert take_pairs([line.encode() + b"\n"]).sizes
-        assert Reader().read(line.encode())
-
-
-@given(text=st.text())
-def test_normalising_again_changes_nothing_and_folds_all_white_space(text):
-    done = normalise(text)
-    assert normalise(done) == done
-    assert done == " ".join(done.split())
-    if text.isascii():
-        assert done == " ".join(text.lower().split())
