@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from preference.formats_rows import RowFault, too_long
-from preference.formats_scan import repeated_keys
+from preference.formats_faults import RowFault, too_long
+from preference.formats_json import repeated_keys
 
 _CHUNK_CHARS = 1 << 20
 _SPACE = re.compile(r"\s*")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO
 
-from preference.formats_rows import RowFault, too_long
+from preference.formats_faults import RowFault, too_long
 
 BOM = b"\xef\xbb\xbf"
 READ_AHEAD_BYTES = 1 << 16

@@ -5,7 +5,6 @@ What is kept for each row is 41 bytes, so that three million rows fit; the rows 
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,9 +15,11 @@ import orjson
 
 from preference.fingerprints import HASH_BYTES, prompt_hash, row_hash
 from preference.formats_blocks import Block
+from preference.formats_faults import RowDropped, RowFault, too_long
+from preference.formats_json import check_keys, n_quotes, not_json, not_writable
 from preference.formats_lines import BOM
 from preference.formats_ready import Reader
-from preference.formats_rows import API_FIELDS, Kind, RowDropped, RowFault, convert, shown, too_long
+from preference.formats_rows import API_FIELDS, Kind, convert
 
 MAX_ROW_BYTES = 8 * 2**20  # about two million tokens: more than any context
 FAULTS_IN_FULL = 20
@@ -225,7 +226,7 @@ class Scanner:
         except RowDropped as dropped:
             scan.drops.add(str(dropped), number)
         except (TypeError, ValueError, RecursionError) as error:  # what JSON cannot carry
-            scan.fault(number, _not_writable(error))
+            scan.fault(number, not_writable(error))
         else:
             if len(data) <= MAX_ROW_BYTES:
                 for note in row.conversions:
@@ -250,60 +251,3 @@ def _without_secrets(found: str) -> str:
 
     kinds = find(found)
     return f"text that is not shown, since it holds: {', '.join(sorted(kinds))}" if kinds else found
-
-
-def _not_writable(error: Exception) -> RowFault:
-    if "surrogates" in str(error):
-        return RowFault("row", "not UTF-8", "bytes that are no UTF-8, or half a surrogate pair", "UTF-8 text")
-    return RowFault("row", "not JSON", str(error), "text, numbers, lists and objects")
-
-
-def n_quotes(value: Any) -> int:
-    """Quotation marks of a value as JSON, those in its texts included (a few write them as a number, \\u0022)."""
-    if isinstance(value, str):
-        return 2 + value.count('"')
-    if isinstance(value, dict):
-        return sum(2 + key.count('"') + n_quotes(kept) for key, kept in value.items())
-    return sum(map(n_quotes, value)) if isinstance(value, list) else 0
-
-
-def check_keys(raw: bytes) -> None:
-    """Raises RowFault where an object of this JSON gives a key twice: readers differ in which one they take."""
-
-    def check(pairs: list[tuple[str, Any]]) -> None:
-        for fault in repeated_keys(pairs):
-            raise fault
-
-    json.loads(raw, object_pairs_hook=check)
-
-
-def repeated_keys(pairs: list[tuple[str, Any]]) -> list[RowFault]:
-    """Of an object's keys and values in their order."""
-    names = Counter(name for name, _ in pairs)
-    wanted = "each name once in an object"
-    return [
-        RowFault(
-            name if name.isidentifier() and len(name) < 40 else shown(name), "given twice", f"it {n} times", wanted
-        )
-        for name, n in names.items()
-        if n > 1
-    ]
-
-
-def not_json(raw: bytes, error: Exception) -> RowFault:
-    """Why the parser gave up, in words that lead to the repair."""
-    if b"}\r{" in raw.replace(b"\r\r", b"\r"):
-        return RowFault("row", "lines end in CR alone", "several rows in one line", "lines that end in LF or CRLF")
-    if b"\0" in raw:
-        return RowFault("row", "NUL bytes", f"{raw.count(0):,} NUL bytes", "UTF-8 text without them")
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as wrong:
-        if raw[wrong.start] == 0xED and wrong.reason == "invalid continuation byte":
-            return RowFault("row", "lone surrogate", f"half a surrogate pair at byte {wrong.start}", "whole characters")
-        found = f"byte 0x{raw[wrong.start]:02x} at position {wrong.start}"
-        return RowFault("row", "not UTF-8", found, "a file saved as UTF-8")
-    if "surrogate" in str(error):
-        return RowFault("row", "lone surrogate", str(error), "whole characters: half a \\u pair is no text")
-    found = f"{error}; the line starts with {text[:40]!r}"
-    return RowFault("row", "broken JSON", found, "one JSON object a line")

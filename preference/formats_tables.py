@@ -13,7 +13,8 @@ from typing import IO, Any, Self
 
 import orjson
 
-from preference.formats_rows import DIALOGUE_COLUMNS, PROMPT_COLUMNS, RowFault, too_long
+from preference.formats_faults import RowFault, too_long
+from preference.formats_rows import DIALOGUE_COLUMNS, PROMPT_COLUMNS
 
 Json = dict[str, Any]
 

@@ -12,8 +12,9 @@ from xxhash import xxh3_128_digest
 
 from preference.fingerprints import normalise, prompt_hash, prompt_text
 from preference.formats_blocks import Block
+from preference.formats_faults import RowDropped, RowFault
 from preference.formats_ready import Reader
-from preference.formats_rows import RowDropped, RowFault, convert
+from preference.formats_rows import convert
 from preference.formats_scan import FileSink, Scanner
 
 WRITERS = {

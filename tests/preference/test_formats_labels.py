@@ -2,7 +2,9 @@
 
 import pytest
 
-from preference.formats_rows import RowDropped, convert
+from preference.formats_faults import RowDropped
+from preference.formats_rows import convert
+from preference.tokens import answers_of
 
 OUTPUTS = {"output_1": "one", "output_2": "two"}
 
@@ -19,7 +21,8 @@ OUTPUTS = {"output_1": "one", "output_2": "two"}
 )
 def test_the_labelled_output_is_the_chosen_one(row, prompt, better):
     found = convert(row)
-    assert (found.prompt, found.chosen, found.rejected) == (prompt, better, "two" if better == "one" else "one")
+    assert found.prompt == prompt
+    assert answers_of(found.value) == (better, "two" if better == "one" else "one")
     assert "labelled outputs put into chosen and rejected" in found.conversions
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from preference.formats_faults import RowFault
 from preference.formats_lines import find_parts, read_blocks
 from preference.formats_parallel import _Children, scan_file
-from preference.formats_rows import RowFault
 from preference.formats_scan import FileSink, Scanner
 
 
