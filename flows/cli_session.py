@@ -1,5 +1,7 @@
 """`prefworks session`: list, get and report read the sessions' folders in $PREFWORKS_HOME, and need no server.
 
+Only what a session waits for is Prefect's to say, so get asks it where it can be reached.
+
 Exit codes: 0 found, 2 not a session's ID or nothing there.
 """
 
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -18,7 +20,11 @@ from blocks.workspace import Workspace, prefworks_home
 from flows import services
 from flows.connecting import connect
 from flows.failing import fail
+from flows.pages import remember
 from preference.session import SessionRecord, SessionState, is_session_id
+
+if TYPE_CHECKING:
+    from flows.runs import Question
 
 app = typer.Typer(help="Sessions: start them, follow them, answer them, end them, look at them.", no_args_is_help=True)
 console = Console()
@@ -56,7 +62,9 @@ def list_sessions(
 
 @app.command()
 def get(session: SessionId, as_json: AsJson = False) -> None:
-    """Where one session stands, and its last lines. One that no worker has taken yet is looked up in Prefect.
+    """Where one session stands, its last lines, and the page that it waits at, with the gate's key.
+
+    One that no worker has taken yet, and what a session waits for, are looked up in Prefect, where a server is there.
 
     Example: prefworks session get 1779157376-41e1
 
@@ -68,10 +76,17 @@ def get(session: SessionId, as_json: AsJson = False) -> None:
         typer.echo(as_text if as_json else f"{session}: scheduled; {message}")
         return
     workspace, record = find(session)
+    question = _question(session) if record.state is SessionState.WAITING else None
+    if question:
+        remember(workspace, question.key)
     if as_json:
-        typer.echo(record.model_dump_json(indent=1))
+        asked = question.as_json() if question else None
+        typer.echo(json.dumps({**record.model_dump(mode="json"), "question": asked}, indent=1, ensure_ascii=False))
         return
-    typer.echo(f"{record.session}: {record.outcome or record.state} {record.message}".rstrip())
+    if question:
+        typer.echo(f"{question.page}\n")
+    at = f"at the {question.gate} gate ({question.key})" if question else ""
+    typer.echo(" ".join(f"{record.session}: {record.outcome or record.state} {at} {record.message}".split()))
     for event in workspace.lines("events.jsonl")[-5:]:
         typer.echo(f"{event['at'][11:19]} {event['phase']}: {event['text']}")
     typer.echo(f"Folder {workspace.folder}")
@@ -95,6 +110,23 @@ def report(session: SessionId, as_json: AsJson = False) -> None:
         console.print(Markdown(file.read_text("utf-8")))
     else:
         typer.echo(file.read_text("utf-8"))
+
+
+def _question(session: str) -> Question | None:
+    """What it waits for, if a Prefect server that we can reach knows it."""
+    if not ("PREFECT_API_URL" in os.environ or services.running("prefect-server")):
+        return None
+    try:
+        connect()
+    except typer.Exit:  # it has said why; the folder tells the rest
+        return None
+    from prefect.client.orchestration import get_client
+
+    from flows.runs import find_run, question_of
+
+    with get_client(sync_client=True) as client:
+        run = find_run(client, session)
+        return question_of(client, run) if run else None
 
 
 def _is_scheduled(session: str) -> bool:

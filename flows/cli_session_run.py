@@ -1,4 +1,4 @@
-"""`prefworks session` create, events and update: a run that a worker does, started, followed and answered from here.
+"""`prefworks session` create and events: a run that a worker does, started and followed from here.
 
 Everything asked of a session is in Prefect or in the session's folder; nothing is kept elsewhere.
 """
@@ -6,7 +6,6 @@ Everything asked of a session is in Prefect or in the session's folder; nothing 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +18,7 @@ from flows.cli_session import AsJson, SessionId, check_id
 from flows.connecting import connect
 from flows.events import Events, line_of
 from flows.failing import fail
+from flows.pages import remember
 from flows.requesting import Fields, Instruction, made_request
 from preference.session import SessionRecord, SessionState
 
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from flows.runs import Question
 
 POLL_S = 1.0
-QUESTION_S = 10.0
-ENDED_OTHERWISE, NOT_THERE, WAITS, REFUSED, INTERRUPTED = 1, 2, 3, 4, 130
+ENDED_OTHERWISE, NOT_THERE, WAITS, INTERRUPTED = 1, 2, 3, 130
 EXAMPLES = {"inputs": "Use Qwen3 8B.", "comparison": "Proceed with the winning config."}  # of answers, by gate
 console = Console()
 
@@ -81,8 +80,8 @@ def events(
 ) -> None:
     """What a session did, phase by phase, with each trial's loss and time left, and the cost so far.
 
-    With --wait, follow it; at a terminal, what it waits for is asked here. With --json, each line is an object,
-    and the last one says the state and the question.
+    With --wait, follow it; at a terminal, what it waits for is asked here. Where it waits, the gate's page and its key
+    (plan-0a1b2c3d) come last. With --json, each line is an object, and the last one says the state and the question.
 
     Example: prefworks session events 1779157376-41e1 --wait
 
@@ -110,7 +109,7 @@ def _told(session: str, *, wait: bool, as_json: bool) -> int:
             for event in lines.new():
                 typer.echo(json.dumps(event, ensure_ascii=False) if as_json else line_of(event))
             asks = wait and state == "waiting" and question is not None and not as_json and can_ask()
-            if asks and question and _ask(client, run, question):
+            if asks and question and _ask(client, run, question, lines.workspace):
                 continue
             over = state == "waiting" and question is not None
             over = over or state in ("succeeded", "failed", "cancelled")
@@ -140,16 +139,19 @@ def look(client: SyncPrefectClient, session: str) -> tuple[FlowRun, str, Questio
 
 
 def _last_line(session: str, run: FlowRun, state: str, question: Question | None, *, as_json: bool) -> int:
-    record = Workspace(session).read("session.json", SessionRecord)
+    workspace = Workspace(session)
+    if question:
+        remember(workspace, question.key)
+    record = workspace.read("session.json", SessionRecord)
     message = (record.message if record else "") or (run.state.message if run.state else "") or ""
     outcome = record.outcome if record else None
     if as_json:
         last: dict[str, Any] = {"phase": "session", "session": session, "state": state, "outcome": outcome}
-        asked = {"gate": question.gate, "page": question.page, "form": question.schema} if question else None
+        asked = question.as_json() if question else None
         typer.echo(json.dumps({**last, "message": message, "question": asked}, ensure_ascii=False))
     elif question:
         typer.echo(
-            f"{session}: waiting at the {question.gate} gate. Answer: "
+            f"{question.page}\n\n{session}: waiting at the {question.gate} gate ({question.key}). Answer: "
             f'prefworks session update {session} --instruction "{EXAMPLES.get(question.gate, "Approved, proceed.")}"'
         )
     else:
@@ -159,12 +161,13 @@ def _last_line(session: str, run: FlowRun, state: str, question: Question | None
     return ENDED_OTHERWISE if state in ("failed", "cancelled") else 0
 
 
-def _ask(client: SyncPrefectClient, run: FlowRun, question: Question) -> bool:
+def _ask(client: SyncPrefectClient, run: FlowRun, question: Question, workspace: Workspace) -> bool:
     """Ask at the terminal; False where nothing was said there (Ctrl-C, or the end of the input)."""
     from flows.asking import ask, show
     from flows.runs import AnswerRefused, NothingWaits, resume
 
     show(question, console)
+    remember(workspace, question.key)
     try:
         resume(client, run.id, ask(question, console))
     except (KeyboardInterrupt, EOFError):
@@ -175,68 +178,3 @@ def _ask(client: SyncPrefectClient, run: FlowRun, question: Question) -> bool:
     except AnswerRefused as refusal:
         console.print(f"The form does not take this: {refusal}")
     return True
-
-
-def update(
-    session: SessionId,
-    instruction: Annotated[
-        str, typer.Option("--instruction", metavar="TEXT", help="The answer in plain English; - reads standard input.")
-    ] = "",
-    approve: Annotated[bool, typer.Option("--approve", help="Go on as proposed.")] = False,
-    cancel: Annotated[
-        bool, typer.Option("--cancel", help="Go no further: reject the plan, or deploy nothing.")
-    ] = False,
-    promote: Annotated[str, typer.Option(metavar="NAME", help="At the comparison: deploy this candidate.")] = "",
-    fields: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="A field of the gate's form. Repeatable."),
-    ] = None,
-    name: Annotated[str, typer.Option(help="Your name, kept with the answer.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Answer what the session waits for. Refused where nothing waits, and where the text is not understood.
-
-    Example: prefworks session update 1779157376-41e1 --instruction "Approved, proceed."
-
-    Example: prefworks session update 1779157376-41e1 --approve --name Ada
-
-    Exit codes: 0 answered, 2 no such session or a wrong option, 4 nothing waits, or the form does not take the answer.
-    """
-    check_id(session)
-    said = sys.stdin.read() if instruction == "-" else instruction
-    ways = [bool(instruction), approve, cancel, bool(promote)]
-    if sum(ways) + (bool(fields) and not any(ways)) != 1 or (instruction and fields):
-        fail(
-            'say one of --instruction "Approved, proceed.", --approve, --cancel, --promote NAME, or the form\'s fields '
-            "with --set FIELD=VALUE.",
-            NOT_THERE,
-        )
-    connect()
-    from prefect.client.orchestration import get_client
-
-    from flows import asking, runs
-    from flows.answering import answer_in_words
-
-    with get_client(sync_client=True) as client:
-        run, state, question = look(client, session)
-        deadline = time.monotonic() + QUESTION_S
-        while question is None and state == "waiting" and time.monotonic() < deadline:
-            time.sleep(POLL_S)  # Paused comes a moment before the question
-            run, state, question = look(client, session)
-        if question is None:
-            fail(f"session {session} is {state}: nothing waits for an answer.", REFUSED)
-        try:
-            answer = answer_in_words(question, said) if instruction else {}
-            answer = asking.decision(question, asking.YES) if approve else answer
-            answer = asking.decision(question, asking.NO) if cancel else answer
-            answer = {"decision": "promote", "candidate": promote} if promote else answer
-            for field in fields or []:
-                key, _, value = field.partition("=")
-                answer[key.strip()] = asking.value_of(question, key.strip(), value)
-            runs.resume(client, run.id, {**answer, **({"name": name} if name else {})})
-        except (asking.CannotAnswer, runs.AnswerRefused, runs.NothingWaits) as error:
-            fail(f"session {session}, {question.gate} gate: {error}", REFUSED)
-    if as_json:
-        typer.echo(json.dumps({"session": session, "gate": question.gate, "answer": answer}))
-    else:
-        typer.echo(f"{question.gate}: answered {json.dumps(answer)}")

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from blocks.workspace import FULL_MB, Workspace, space_trouble
 from flows.asking import Answer, ask, show
+from flows.pages import remember
 from flows.runs import AnswerRefused, NothingWaits, question_of, resume, run_url
 from preference.comparison import Comparison
 from preference.plan import Plan
@@ -128,6 +129,7 @@ def _answer(client: SyncPrefectClient, run: FlowRun, workspace: Workspace, conso
     if question is None:
         return False
     show(question, console)
+    remember(workspace, question.key)
     doubt = _never_unattended(question.key, workspace) if yes else ""
     if doubt and not sys.stdin.isatty():
         console.print(f"{doubt}. That is never approved unattended: answer in Prefect's UI.")

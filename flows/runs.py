@@ -53,6 +53,9 @@ class Question:
         """Such as plan or comparison: the key without the hash of its page."""
         return self.key.split("-")[0]
 
+    def as_json(self) -> dict[str, Any]:
+        return {"gate": self.gate, "key": self.key, "page": self.page, "form": self.schema}
+
     def choices(self, field: str = "decision") -> list[str]:
         """What may be chosen there; [] where the form has no such field, or it is free."""
         return next(([str(choice) for choice in one["enum"]] for one in self._kinds(field) if one.get("enum")), [])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 
 import httpx
 import pytest
+from prefect.client.orchestration import get_client
 
 from blocks.workspace import Workspace
+from flows.cli_session_run import look
 from flows.events import Events, line_of
+from flows.pages import remember, why_not_for
 from preference.session import Outcome, SessionRecord
 from tasks.spending import reserve
 
@@ -25,6 +29,7 @@ def test_a_session_is_created_followed_answered_and_read(create_session, work, s
     *lines, last = [json.loads(line) for line in waiting.stdout.splitlines()]
     assert lines[0]["phase"] == "inspect"
     assert (last["state"], last["question"]["gate"]) == ("waiting", "plan")
+    assert last["question"]["key"].startswith("plan-")
     assert "Plan: tune" in last["question"]["page"]
 
     refused = session_command("update", session, "--promote", "t1")
@@ -35,7 +40,9 @@ def test_a_session_is_created_followed_answered_and_read(create_session, work, s
     assert approved.exit_code == 0, approved.output
     assert session_command("events", session, "--wait").exit_code == 3
     answered = session_command("update", session, "--instruction", "Promote t1.", "--json")
-    assert json.loads(answered.stdout) == {
+    said = json.loads(answered.stdout)
+    assert said.pop("key").startswith("comparison-")
+    assert said == {
         "session": session,
         "gate": "comparison",
         "answer": {"decision": "promote", "candidate": "t1"},
@@ -50,6 +57,58 @@ def test_a_session_is_created_followed_answered_and_read(create_session, work, s
 
     again = session_command("update", session, "--approve")
     assert (again.exit_code, "is succeeded: nothing waits for an answer" in again.stderr) == (4, True)
+
+
+def waits_at(session: str, other_than: str = "") -> str:
+    """The key of the page that the session waits at, without showing it to anybody."""
+    with get_client(sync_client=True) as client:
+        while True:
+            _, _, question = look(client, session)
+            if question and question.key != other_than:
+                return question.key
+            time.sleep(0.2)
+
+
+def test_an_answer_is_not_taken_for_a_page_that_its_caller_did_not_read(create_session, work, session_command):
+    made = create_session()
+    process, session = work(made["flow_run"]), made["session"]
+    read = waits_at(session)
+    shown = session_command("get", session)
+    assert f"{session}: waiting at the plan gate ({read})" in shown.stdout, shown.output
+    assert "Plan: tune" in shown.stdout
+    assert json.loads(session_command("get", session, "--json").stdout)["question"]["key"] == read
+
+    changed = session_command("update", session, "--instruction", "Use beta 0.2.", "--gate", read)
+    assert changed.exit_code == 0, changed.output
+    new = waits_at(session, other_than=read)
+    late = session_command("update", session, "--approve", "--gate", read)
+    assert (late.exit_code, f"that answers {read}, and {new} waits now" in late.stderr) == (4, True), late.output
+    other = session_command("update", session, "--approve", "--gate", "comparison")
+    assert (other.exit_code, f"that answers comparison, and {new} waits now" in other.stderr) == (4, True)
+    assert session_command("update", session, "--approve", "--gate", "plan").exit_code == 0
+
+    comparison = waits_at(session, other_than=new)
+    assert comparison.startswith("comparison-")
+    stale = session_command("update", session, "--instruction", "Approved, proceed.", "--json")
+    assert stale.exit_code == 4, stale.output
+    assert f"the page that was shown here last is {new}, and {comparison} waits now" in stale.stderr
+    assert json.loads(stale.stdout)["question"]["key"] == comparison
+    assert session_command("update", session, "--cancel").exit_code == 0  # now that it was shown
+    assert process.wait(60) is not None
+    gates = [record["gate"] for record in Workspace(session).lines("approvals.jsonl")]
+    assert gates == ["plan", "plan", "comparison"]
+
+
+def test_a_page_seen_elsewhere_may_be_answered_until_the_gate_asks_again(tmp_path):
+    workspace = Workspace("1779157376-41e1", tmp_path)
+    assert why_not_for(workspace, "plan-0a1b2c3d") == ""
+    remember(workspace, "plan-0a1b2c3d")
+    assert not workspace.folder.exists(), "no session's folder is made by looking"
+    workspace.append("approvals.jsonl", {"gate": "plan"})
+    assert "was not shown here" in why_not_for(workspace, "plan-4e5f6a7b")
+    assert why_not_for(workspace, "plan-4e5f6a7b", "plan-4e5f6a7b") == ""
+    remember(workspace, "plan-4e5f6a7b")
+    assert why_not_for(workspace, "plan-4e5f6a7b", "plan") == ""
 
 
 def test_cancel_as_an_answer_rejects_the_plan(create_session, work, session_command):
