@@ -12,15 +12,14 @@ from local_server.datasets import DATASETS
 from local_server.errors import already_exists, invalid, not_found, precondition
 from local_server.routes.common import (
     ACCOUNT_PATH,
-    account,
     checked_id,
-    list_page,
+    get_of,
+    list_of,
     new_id,
     own_account,
     own_resource,
     parse,
     read_json,
-    resource,
     services,
 )
 from preference.wire import BatchInferenceJob, full_name, resource_id
@@ -53,15 +52,6 @@ async def create(request: Request) -> Response:
     return JSONResponse(found.batches.submit(name, body).body)
 
 
-async def get(request: Request) -> Response:
-    return JSONResponse(services(request).store.get(resource(request, "batchInferenceJobs")).body)
-
-
-async def list_jobs(request: Request) -> Response:
-    records = services(request).store.all(f"accounts/{account(request)}/batchInferenceJobs")
-    return list_page(request, records, "batchInferenceJobs")
-
-
 async def delete(request: Request) -> Response:
     await services(request).batches.delete(own_resource(request, "batchInferenceJobs"))
     return JSONResponse({})
@@ -72,7 +62,7 @@ _ONE = f"{_ALL}/{{id}}"
 
 ROUTES = [
     Route(_ALL, create, methods=["POST"]),
-    Route(_ALL, list_jobs, methods=["GET"]),
-    Route(_ONE, get, methods=["GET"]),
+    Route(_ALL, list_of("batchInferenceJobs"), methods=["GET"]),
+    Route(_ONE, get_of("batchInferenceJobs"), methods=["GET"]),
     Route(_ONE, delete, methods=["DELETE"]),
 ]

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from local_server import listing
 from local_server.config import ACCOUNT, CATALOGUE_ACCOUNT
 from local_server.errors import ApiError, from_validation, invalid
 from local_server.services import Services
-from local_server.store import Record
 from preference.wire import Wire, is_resource_id
 
 ACCOUNT_PATH = "/v1/accounts/{account}"
 MAX_DISPLAY_NAME = 63
 READ_ONLY = ("name", "state", "status", "createTime", "updateTime", "completedTime", "createdBy")
 
+Endpoint = Callable[[Request], Awaitable[Response]]
 W = TypeVar("W", bound=Wire)
 
 
@@ -104,8 +105,23 @@ def parse(model: type[W], raw: Any, what: str) -> W:
     return found
 
 
-def list_page(request: Request, records: list[Record], collection: str) -> JSONResponse:
-    return JSONResponse(listing.page([record.body for record in records], collection, request.query_params))
+def get_of(collection: str) -> Endpoint:
+    """GET of one resource, as the store has it."""
+
+    async def get(request: Request) -> Response:
+        return JSONResponse(services(request).store.get(resource(request, collection)).body)
+
+    return get
+
+
+def list_of(collection: str) -> Endpoint:
+    """GET of a page of an account's resources."""
+
+    async def list_all(request: Request) -> Response:
+        records = services(request).store.all(f"accounts/{account(request)}/{collection}")
+        return JSONResponse(listing.page([record.body for record in records], collection, request.query_params))
+
+    return list_all
 
 
 def flag(request: Request, name: str) -> bool:

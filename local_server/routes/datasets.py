@@ -13,9 +13,9 @@ from local_server.jobs import DPO_JOBS
 from local_server.multipart import receive_file
 from local_server.routes.common import (
     ACCOUNT_PATH,
-    account,
     checked_id,
-    list_page,
+    get_of,
+    list_of,
     own_account,
     own_resource,
     parse,
@@ -46,15 +46,6 @@ async def create(request: Request) -> Response:
         raise ApiError("UNIMPLEMENTED", "the local server reads no buckets; upload the file")
     stated = {"userUploaded": {}, **spec.to_json()}
     return JSONResponse(services(request).datasets.create(dataset_id, stated).body)
-
-
-async def get(request: Request) -> Response:
-    return JSONResponse(services(request).store.get(resource(request, "datasets")).body)
-
-
-async def list_datasets(request: Request) -> Response:
-    records = services(request).store.all(f"accounts/{account(request)}/datasets")
-    return list_page(request, records, "datasets")
 
 
 async def patch(request: Request) -> Response:
@@ -138,13 +129,13 @@ _ONE = f"{_ALL}/{{id}}"
 
 ROUTES = [
     Route(_ALL, create, methods=["POST"]),
-    Route(_ALL, list_datasets, methods=["GET"]),
+    Route(_ALL, list_of("datasets"), methods=["GET"]),
     # before the plain route: {id} would match "train:upload" too
     Route(f"{_ONE}:upload", upload, methods=["POST"]),
     Route(f"{_ONE}:getUploadEndpoint", get_upload_endpoint, methods=["POST"]),
     Route(f"{_ONE}:validateUpload", validate_upload, methods=["POST"]),
     Route(f"{_ONE}:getDownloadEndpoint", get_download_endpoint, methods=["GET"]),
-    Route(_ONE, get, methods=["GET"]),
+    Route(_ONE, get_of("datasets"), methods=["GET"]),
     Route(_ONE, patch, methods=["PATCH"]),
     Route(_ONE, delete, methods=["DELETE"]),
 ]

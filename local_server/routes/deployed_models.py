@@ -12,14 +12,13 @@ from local_server.addressing import DEPLOYED_MODELS, DEPLOYMENTS
 from local_server.errors import ApiError, already_exists, invalid, not_found, precondition
 from local_server.routes.common import (
     ACCOUNT_PATH,
-    account,
-    list_page,
+    get_of,
+    list_of,
     new_id,
     own_account,
     own_resource,
     parse,
     read_json,
-    resource,
     services,
 )
 from preference.wire import DeployedModel, resource_id
@@ -57,15 +56,6 @@ async def create(request: Request) -> Response:
     return JSONResponse(found.serving.load_adapter(name, body).body)
 
 
-async def get(request: Request) -> Response:
-    return JSONResponse(services(request).store.get(resource(request, "deployedModels")).body)
-
-
-async def list_deployed_models(request: Request) -> Response:
-    records = services(request).store.all(f"accounts/{account(request)}/deployedModels")
-    return list_page(request, records, "deployedModels")
-
-
 async def patch(request: Request) -> Response:
     found, name = services(request), own_resource(request, "deployedModels")
     body = await read_json(request)
@@ -83,8 +73,8 @@ _ONE = f"{_ALL}/{{id}}"
 
 ROUTES = [
     Route(_ALL, create, methods=["POST"]),
-    Route(_ALL, list_deployed_models, methods=["GET"]),
-    Route(_ONE, get, methods=["GET"]),
+    Route(_ALL, list_of("deployedModels"), methods=["GET"]),
+    Route(_ONE, get_of("deployedModels"), methods=["GET"]),
     Route(_ONE, patch, methods=["PATCH"]),
     Route(_ONE, delete, methods=["DELETE"]),
 ]

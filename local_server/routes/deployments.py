@@ -12,16 +12,15 @@ from local_server.addressing import DEPLOYMENTS
 from local_server.errors import invalid, not_found
 from local_server.routes.common import (
     ACCOUNT_PATH,
-    account,
     checked_id,
     flag,
-    list_page,
+    get_of,
+    list_of,
     new_id,
     own_account,
     own_resource,
     parse,
     read_json,
-    resource,
     services,
 )
 from preference.wire import Deployment
@@ -56,15 +55,6 @@ def _check(spec: Deployment) -> None:
         raise invalid("autoscalingPolicy.scaleToZeroWindow must be at least 300s")
 
 
-async def get(request: Request) -> Response:
-    return JSONResponse(services(request).store.get(resource(request, "deployments")).body)
-
-
-async def list_deployments(request: Request) -> Response:
-    records = services(request).store.all(f"accounts/{account(request)}/deployments")
-    return list_page(request, records, "deployments")
-
-
 async def patch(request: Request) -> Response:
     """What may change while it runs; the model and the hardware may not."""
     found, name = services(request), own_resource(request, "deployments")
@@ -96,9 +86,9 @@ _ONE = f"{_ALL}/{{id}}"
 
 ROUTES = [
     Route(_ALL, create, methods=["POST"]),
-    Route(_ALL, list_deployments, methods=["GET"]),
+    Route(_ALL, list_of("deployments"), methods=["GET"]),
     Route(f"{_ONE}:scale", scale, methods=["PATCH"]),
-    Route(_ONE, get, methods=["GET"]),
+    Route(_ONE, get_of("deployments"), methods=["GET"]),
     Route(_ONE, patch, methods=["PATCH"]),
     Route(_ONE, delete, methods=["DELETE"]),
 ]

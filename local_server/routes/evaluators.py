@@ -17,10 +17,10 @@ from local_server.errors import ApiError, invalid, precondition
 from local_server.files import safe_name
 from local_server.routes.common import (
     ACCOUNT_PATH,
-    account,
     checked_id,
     flag,
-    list_page,
+    get_of,
+    list_of,
     own_account,
     own_resource,
     parse,
@@ -64,15 +64,6 @@ def _built(found: Services, record: Record, fault: str | None) -> Record:
     (_folder(found, record) / _BUILD_LOG).write_text(f"{fault or 'built'}\n", encoding="utf-8")
     status = {"code": "INVALID_ARGUMENT" if fault else "OK", "message": fault or ""}
     return found.store.update(record.name, {"state": "BUILD_FAILED" if fault else "ACTIVE", "status": status})
-
-
-async def get(request: Request) -> Response:
-    return JSONResponse(services(request).store.get(resource(request, "evaluators")).body)
-
-
-async def list_evaluators(request: Request) -> Response:
-    records = services(request).store.all(f"accounts/{account(request)}/evaluators")
-    return list_page(request, records, "evaluators")
 
 
 async def patch(request: Request) -> Response:
@@ -157,12 +148,12 @@ ROUTES = [
     Route(f"{_ALL}V2", create, methods=["POST"]),
     Route(f"{_ALL}:previewEvaluator", preview, methods=["POST"]),
     Route(_ALL, create, methods=["POST"]),
-    Route(_ALL, list_evaluators, methods=["GET"]),
+    Route(_ALL, list_of("evaluators"), methods=["GET"]),
     Route(f"{_ONE}:getUploadEndpoint", get_upload_endpoint, methods=["POST"]),
     Route(f"{_ONE}:validateUpload", validate_upload, methods=["POST"]),
     Route(f"{_ONE}:getSourceCodeSignedUrl", get_source_code_signed_url, methods=["GET"]),
     Route(f"{_ONE}:getBuildLogEndpoint", get_build_log_endpoint, methods=["GET"]),
-    Route(_ONE, get, methods=["GET"]),
+    Route(_ONE, get_of("evaluators"), methods=["GET"]),
     Route(_ONE, patch, methods=["PATCH"]),
     Route(_ONE, delete, methods=["DELETE"]),
 ]
