@@ -40,6 +40,15 @@ def check_preference_rows(path: Path) -> int:
     return count
 
 
+def check_examples(n_rows: int, epochs: int) -> None:
+    """Raises RowFault for more examples than a job takes, whichever epoch they are seen in."""
+    if n_rows * epochs > MAX_PREFERENCE_ROWS:
+        raise RowFault(
+            f"{n_rows} rows for {epochs} epochs are {n_rows * epochs} examples; "
+            f"at most {MAX_PREFERENCE_ROWS} are allowed"
+        )
+
+
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open("rb") as file:
         for line, text in enumerate(file, 1):

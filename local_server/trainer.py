@@ -14,7 +14,7 @@ from local_server.children import Child
 from local_server.config import Settings, usable_cores
 from local_server.datasets import Datasets
 from local_server.models import Models
-from local_server.rows import RowFault, check_preference_rows
+from local_server.rows import RowFault, check_examples, check_preference_rows
 from local_server.store import Record, Store
 from local_server.tokens import billable_tokens_an_epoch
 from local_server.training.environment import child_environment
@@ -72,12 +72,14 @@ class Trainer:
         if dataset is None:
             raise JobFailed("NOT_FOUND", f"{job.body['dataset']} has been deleted")
         path = await asyncio.to_thread(self._datasets.single_file, dataset)
-        if not dataset.private.get("preference_rows"):
-            try:
+        try:
+            rows: int | None = dataset.private.get("preference_rows")
+            if rows is None:
                 rows = await asyncio.to_thread(check_preference_rows, path)
-            except RowFault as fault:
-                raise JobFailed("INVALID_ARGUMENT", f"{dataset.name}: {fault}") from None
-            self._store.update(dataset.name, private={"preference_rows": rows})
+            check_examples(rows, job.body["trainingConfig"].get("epochs") or 1)
+        except RowFault as fault:
+            raise JobFailed("INVALID_ARGUMENT", f"{dataset.name}: {fault}") from None
+        self._store.update(dataset.name, private={"preference_rows": rows})
         return path
 
     async def _base_model(self, job: Record) -> tuple[BaseModelEntry, Path]:

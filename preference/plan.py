@@ -29,7 +29,7 @@ from preference.pair_plan import GUESSED_SPREAD, PairPlan, base_as_made, batch_o
 from preference.search import Search, SearchRefused, search_text, stand_ins
 from preference.settings import Method, PreferenceRequest, Strategy
 from preference.stats import expected_half_width
-from preference.trials import Trial, grid_trials, is_explicit
+from preference.trials import Trial, grid_trials, is_explicit, too_many_examples
 from preference.wire import Model, resource_id
 
 # the lines of the bill
@@ -118,6 +118,8 @@ def draft_plan(
         raise PlanRefused(f"the champion {champion.model} needs a base model that the budget has no room for")
     data = bases[0].data
     search, trials = _search_or_grid(session, request, [base.model for base in bases])
+    if refusal := too_many_examples(trials, data.n_train):
+        raise PlanRefused(refusal)
     try:
         explicit = is_explicit(request)
         rungs = rungs_for(request.strategy, len(trials), data.n_train, explicit=explicit, makes_pairs=pairs is not None)

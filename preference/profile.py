@@ -23,7 +23,7 @@ from preference.formats_scan import Tally
 from preference.languages import language
 from preference.near import find_groups
 from preference.row_index import RowIndex, group_hashes
-from preference.tokens import CountArray, TokenCounter, answers_of, count_file, read_batches
+from preference.tokens import CountArray, TokenCounter, answers_of, count_file, lacks_system, prompt_error, read_batches
 
 LANGUAGE_ROWS = 300
 
@@ -59,7 +59,8 @@ class TokenProfile(BaseModel):
     """Token statistics, and how far they may be off."""
 
     counter: str  # the tokenizer's name, or "estimate"
-    error: float | None  # share by which totals may be off; None: exact
+    error: float | None  # share by which the answers' totals may be off; None: exact
+    prompt_error: float | None = None  # of the prompts': more, since a template may add a system prompt of its own
     prompt: TokenStats
     chosen: TokenStats | None  # None for prompts without answers
     rejected: TokenStats | None
@@ -112,7 +113,7 @@ def profile(
         n_near_duplicates=find_groups(path).n_near,
         n_contradictions=texts.n_contradictions,
         chosen_longer_share=texts.n_longer / texts.n_pairs if texts.n_pairs else None,
-        tokens=_token_profile(counter, counts, longest, pairs=texts.n_pairs > 0),
+        tokens=_token_profile(counter, counts, longest, texts),
         n_over_context={name: int((longest > limit).sum()) for name, limit in (context_lengths or {}).items()},
         languages={name: n / texts.languages.total() for name, n in texts.languages.most_common()},
         n_language_rows=texts.languages.total(),
@@ -128,14 +129,16 @@ def rows_over(path: Path, counter: TokenCounter, limit: int) -> int:
 
 
 def _token_profile(
-    counter: TokenCounter, counts: CountArray, longest: npt.NDArray[np.uint32], *, pairs: bool
+    counter: TokenCounter, counts: CountArray, longest: npt.NDArray[np.uint32], texts: _Texts
 ) -> TokenProfile:
+    prompt = TokenStats.of(counts[:, 0])
     return TokenProfile(
         counter=counter.name,
         error=counter.error,
-        prompt=TokenStats.of(counts[:, 0]),
-        chosen=TokenStats.of(counts[:, 1]) if pairs else None,
-        rejected=TokenStats.of(counts[:, 2]) if pairs else None,
+        prompt_error=prompt_error(counter, texts.n_without_system, prompt.total),
+        prompt=prompt,
+        chosen=TokenStats.of(counts[:, 1]) if texts.n_pairs else None,
+        rejected=TokenStats.of(counts[:, 2]) if texts.n_pairs else None,
         longest=TokenStats.of(longest),
     )
 
@@ -146,6 +149,7 @@ class _Texts:
     def __init__(self, index: RowIndex) -> None:
         self.n_pairs = 0
         self.n_longer = 0
+        self.n_without_system = 0
         self.findings = Tally()
         self.languages: Counter[str] = Counter()
         self._lines = index.lines
@@ -158,6 +162,7 @@ class _Texts:
         labels = []
         for row in batch:
             prompt = prompt_text(row.get("input", row)["messages"])
+            self.n_without_system += lacks_system(row)
             good, bad = answers_of(row)
             self._look(prompt, good or "", bad or "")
             if good is None or bad is None:
@@ -198,6 +203,7 @@ def _read_texts(path: Path, index: RowIndex) -> _Texts:
 def _rows(profile: Profile) -> list[tuple[str, str]]:
     tokens = profile.tokens
     sure = f"exact, {tokens.counter}" if tokens.error is None else f"estimated, ± {tokens.error:.0%}"
+    of_prompts = sure if tokens.prompt_error is None else f"estimated, ± {tokens.prompt_error:.0%}"
     rows = [
         ("format", "A: pairs" if profile.format == "pairs" else "B: prompts"),
         ("rows", f"{profile.n_rows:,}"),
@@ -211,7 +217,7 @@ def _rows(profile: Profile) -> list[tuple[str, str]]:
     for name in ("prompt", "chosen", "rejected"):
         stats: TokenStats | None = getattr(tokens, name)
         if stats:
-            rows.append((f"{name} tokens ({sure})", stats.text()))
+            rows.append((f"{name} tokens ({of_prompts if name == 'prompt' else sure})", stats.text()))
     rows += [(f"rows over the context of {model}", f"{n:,}") for model, n in profile.n_over_context.items()]
     if not profile.n_over_context:
         rows.append(("rows over a context", "not counted: name --base-model or --context-length"))

@@ -29,6 +29,7 @@ _UNKNOWN_SIZE = 8e9
 _BETAS = (0.1, 0.3)  # 0.1: arXiv:2305.18290, appendix B; higher keeps closer to the base
 _LAMBDAS = (1.0,)  # the Fireworks cookbook's
 RANKS = (8,)  # the API's default
+MAX_EXAMPLES = 3_000_000  # of one job, rows × epochs (docs: fine-tuning/dpo-fine-tuning)
 EPOCHS = (1,)  # one first, as Tülu 3 and Zephyr have it
 
 
@@ -137,6 +138,21 @@ def grid_trials(session: str, request: PreferenceRequest, bases: Sequence[wire.M
         )
         for n, (base, method, rate, strength, rank, epochs) in enumerate(combinations, start=1)
     ]
+
+
+def too_many_examples(trials: Sequence[Trial], n_train: int) -> str:
+    """Why the platform would refuse the longest of these jobs on so many pairs; "" where it would not."""
+    epochs = max(trial.epochs for trial in trials)
+    if n_train * epochs <= MAX_EXAMPLES:
+        return ""
+    return (
+        f"{n_train:,} training pairs for {epochs} epochs are {n_train * epochs:,} examples, and a job takes "
+        f"{MAX_EXAMPLES:,} at most. Ask for {_most(MAX_EXAMPLES // n_train)}, or take rows out of the file."
+    )
+
+
+def _most(epochs: int) -> str:
+    return "1 epoch" if epochs == 1 else f"{epochs} epochs at most"
 
 
 def _values(

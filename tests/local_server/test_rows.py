@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from local_server.rows import RowFault, check_preference_rows, count_rows
+from local_server.rows import RowFault, check_examples, check_preference_rows, count_rows
 
 ROW = {
     "input": {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]},
@@ -77,3 +77,9 @@ def test_a_line_that_is_not_utf8_is_refused(tmp_path):
     path.write_bytes(b'{"a": "\xff"}\n')
     with pytest.raises(RowFault, match="line 1: not UTF-8"):
         count_rows([path])
+
+
+def test_a_row_counts_once_an_epoch_against_the_most_that_a_job_takes():
+    check_examples(1_000_000, 3)
+    with pytest.raises(RowFault, match="1000001 rows for 3 epochs are 3000003 examples; at most 3000000 are allowed"):
+        check_examples(1_000_001, 3)

@@ -9,6 +9,7 @@ from preference.plan import (
     FIRST_HOUR,
     SAMPLING,
     TRAINING,
+    PlanRefused,
     actual_lines,
     draft_plan,
     plan_markdown,
@@ -74,6 +75,17 @@ def test_the_grid_is_a_product_in_a_stable_order_with_ids_chosen_beforehand():
         ("t4", 2e-5, 0.3),
     ]
     assert trials[3].job_id == "pw-1779157376-41e1-t4"
+
+
+def test_more_examples_than_a_job_takes_are_refused_before_the_plan_with_the_epochs_that_fit():
+    data = size(n_train=1_000_001)
+    told = (
+        r"1,000,001 training pairs for 3 epochs are 3,000,003 examples, and a job takes 3,000,000 at most\. Ask for 2"
+    )
+    with pytest.raises(PlanRefused, match=told):
+        plan(data=data, sweep={"epochs": [1, 3]})
+    assert plan(data=data, sweep={"epochs": [2]}).trials
+    assert plan(data=size(n_train=1_000_000), sweep={"epochs": [3]}).trials
 
 
 def test_a_value_given_twice_is_one_trial():

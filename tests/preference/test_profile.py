@@ -76,7 +76,7 @@ def test_the_json_keys_are_stable(tmp_path):
         "format", "n_rows", "n_prompts", "n_duplicates", "n_near_duplicates", "n_contradictions",
         "chosen_longer_share", "tokens", "n_over_context", "languages", "n_language_rows", "findings", "intake",
     ]  # fmt: skip
-    assert list(value["tokens"]) == ["counter", "error", "prompt", "chosen", "rejected", "longest"]
+    assert list(value["tokens"]) == ["counter", "error", "prompt_error", "prompt", "chosen", "rejected", "longest"]
     assert list(value["tokens"]["prompt"]) == ["mean", "p50", "p95", "p99", "max", "total"]
 
 
