@@ -126,17 +126,21 @@ def wilson_interval(wins: float, n: int, confidence: float = 0.95) -> tuple[floa
 def paired_difference(a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95) -> Difference:
     """Mean of a - b on the same prompts (Miller, arXiv:2411.00640, section 4), with interval and p value.
 
-    a, b: (n_prompts,); a prompt counts where both are read. Gaffke's interval for differences that are as
-    large, either way, as the largest one seen (or as 1, where none differs); the p value inverts it. So it
-    covers for wins and losses and for graded scores, at 10 to 20 % more width than Student's t, but not for a
-    rare great loss of which the sample has no instance: few prompts cannot show that.
+    a, b: (n_prompts,); a prompt counts where both are read. Gaffke's interval for differences that may be as large
+    as 1 either way, as they are between scores in [0, 1] (or as the largest one seen, on another scale); the p value
+    inverts it. In simulations it covers 95 % and more at n = 20, 50 and 200: wins and losses, few prompts that differ,
+    graded scores, and a rare great loss of which the sample may have no instance. That is what its width is for: 1 to
+    1.1 times Student's t for verdicts, but for graded scores that differ by about 0.2 a prompt 2.2 times at n = 20, 1.7
+    at 50 and 1.3 at 200, and more for smaller differences. Student's t and the bootstraps (BCa, t) are narrower there,
+    and with a rare great loss cover 64 % at n = 20, since most of what they would have to know was not drawn.
+    On another scale than [0, 1] nothing bounds what was not seen, and such a loss is covered no better than by those.
     """
     gaps = _gaps(a, b)
     read = gaps[~np.isnan(gaps)]
     n_unread = gaps.size - read.size
     if read.size == 0:
         return Difference(NAN, NAN, NAN, NAN, NAN, 0, n_unread)
-    largest = float(np.abs(read).max()) or 1.0
+    largest = max(1.0, float(np.abs(read).max()))
     low, high = mean_interval(read, -largest, largest, confidence)
     p_value = mean_p_value(read, -largest, largest, 0.0)
     return Difference(float(read.mean()), low, high, _standard_error(read), p_value, read.size, n_unread)

@@ -138,7 +138,7 @@ def answers(scores: dict[str, float], n: int = 40):
 
 def test_a_weak_base_does_not_make_its_candidate_the_winner():
     """t1 gains most on its own base, and t2 is the better model."""
-    given, asked = answers({"b1": 0.1, "b2": 0.6, "t1": 0.5, "t2": 0.7})
+    given, asked = answers({"b1": 0.1, "b2": 0.6, "t1": 0.5, "t2": 0.9})
     found = compare_halves(CONTESTANTS, given, has_confirmation=True, opponent="b2")
     assert (found.proposed, found.clear) == ("t2", True)
     assert [s.contestant.name for s in found.candidates] == ["t2", "t1"]

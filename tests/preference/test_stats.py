@@ -288,9 +288,45 @@ def test_differences_cover_where_few_prompts_differ():
     assert np.mean([gap.low <= 0.01 <= gap.high for gap in gaps]) >= 0.95
 
 
+def few_fail_altogether(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """A little better, but 6 % of the answers fail: three samples of 20 in ten have no such answer."""
+    b = rng.normal(0.6, 0.05, n)
+    return np.where(rng.random(n) < 0.06, 0.0, b + rng.normal(0.04, 0.01, n)), b
+
+
+def few_are_repaired(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    b = (rng.random(n) < 0.8).astype(float)
+    return np.where(rng.random(n) < 0.05, 1.0, b), b
+
+
+def slightly_better(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    b = rng.beta(4, 2, n)
+    return np.clip(b + rng.normal(0.05, 0.2, n), 0, 1), b
+
+
+def judged_more_often(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    return rng.choice(VALUES, n, p=(0.2, 0.3, 0.5)), rng.choice(VALUES, n, p=(0.3, 0.3, 0.4))
+
+
+@pytest.mark.parametrize("draw", [few_fail_altogether, few_are_repaired, slightly_better, judged_more_often])
+@pytest.mark.parametrize("n", [20, 50, 200])
+def test_differences_of_scores_in_0_to_1_cover_what_the_sample_may_not_show(draw, n):
+    """0.93: within what 200 runs may be off of 95 %. Student's t has 64 % and 16 % in the first two at n = 20."""
+    a, b = draw(np.random.default_rng(1), 1_000_000)
+    truth, rng = float(np.mean(a - b)), np.random.default_rng([11, n])
+    gaps = [paired_difference(*draw(rng, n)) for _ in range(200)]
+    assert np.mean([gap.low <= truth <= gap.high for gap in gaps]) >= 0.93
+
+
+def test_a_rare_loss_that_was_not_drawn_has_its_room():
+    gap = paired_difference([0.64] * 20, [0.6] * 20)
+    assert gap.low == pytest.approx(0.04 - 1.04 * (1 - 0.025 ** (1 / 20)))  # all the weight that 20 prompts leave open
+    assert gap.low < -0.13
+
+
 def test_differences_of_graded_scores_cover():
     rng = np.random.default_rng(10)
     pairs = [(rng.normal(0.6, 0.2, 40), rng.normal(0.5, 0.2, 40)) for _ in range(100)]
     gaps = [paired_difference(a, b) for a, b in pairs]
     assert np.mean([gap.low <= 0.1 <= gap.high for gap in gaps]) >= 0.93
-    assert np.mean([gap.high - gap.low for gap in gaps]) < 1.35 * 2 * 2.02 * 0.2 * math.sqrt(2 / 40)
+    assert np.mean([gap.high - gap.low for gap in gaps]) < 1.6 * 2 * 2.02 * 0.2 * math.sqrt(2 / 40)
