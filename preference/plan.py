@@ -175,7 +175,7 @@ def _search_or_grid(
         search = Search.of(request, bases)
     except SearchRefused as error:
         raise PlanRefused(str(error)) from None
-    return search, stand_ins(search, session, request, bases[0])
+    return search, stand_ins(search, session, request)
 
 
 def _within_budget(
@@ -195,8 +195,9 @@ def _within_budget(
     kept = list(bases[:1])
     before = max(spent.usd, spent.at_most_usd or 0.0)
     for base in bases[1:]:
-        trials = grid_trials(session, request, [b.model for b in [*kept, base]])
-        lines = cost_lines(request, trials, [*kept, base], prices, judge=judge)
+        search, trials = _search_or_grid(session, request, [b.model for b in [*kept, base]])
+        n_trainings = search.n_batches if search else 1
+        lines = cost_lines(request, trials, [*kept, base], prices, judge=judge, n_trainings=n_trainings)
         if before + sum(line.usd_high or 0.0 for line in lines) <= request.budget_usd:
             kept.append(base)
     names = {base.name for base in kept}

@@ -3,11 +3,17 @@
 Nothing is kept by Optuna: a draw is made anew from the trials and what each was worth, so that the session's folder is
 the only truth, and a draw can be checked. Multivariate, and with the constant liar: what is drawn and not yet known
 counts as poor, so that a batch spreads out.
+
+With several base models each has a study of its own, and the trials are shared out in turn. The other way, the base as
+one more choice of a single study, would drop a base after a first batch of one or two trials, mix learning rates that
+differ by the model's size, and leave the price of a trial unknown until it is drawn. So no trials move from a weak base
+to a strong one: who knows the better base names it alone.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -18,7 +24,7 @@ from preference import wire
 from preference.comparison import ScoredAnswer, flags_of, scores_of
 from preference.session import resource
 from preference.settings import Method, PreferenceRequest
-from preference.trials import EPOCHS, RANKS, Trial, default_rates
+from preference.trials import EPOCHS, RANKS, Trial, default_rates, grid_size
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
@@ -37,6 +43,7 @@ class SearchRefused(ValueError):
 class Space(BaseModel):
     """What may be drawn: a (lowest, highest) by its logarithm, or one of several. Equal ends, or one: not searched."""
 
+    base_model: str  # full name
     learning_rate: tuple[float, float]
     methods: list[Method]
     beta: tuple[float, float] | None  # DPO
@@ -50,6 +57,7 @@ class Space(BaseModel):
         grid, details = request.sweep, base.base_model_details
         rates = default_rates(details.parameter_count if details else None)
         return cls(
+            base_model=base.name,
             learning_rate=_ends(grid.learning_rates, (rates[0] / _BEYOND, rates[-1] * _BEYOND)),
             methods=sorted(set(request.methods)),
             beta=_ends(grid.betas, _BETAS) if Method.DPO in request.methods else None,
@@ -68,28 +76,40 @@ class Space(BaseModel):
 
 
 class Search(BaseModel):
-    """How many trials are drawn from which space, and how many side by side: as many as there are slots."""
+    """How many trials are drawn from which spaces, and how many side by side: as many as there are slots."""
 
-    space: Space
-    n_trials: int
+    spaces: list[Space]  # one a base model, in the order of the bases
+    n_trials: int  # of all bases together
     batch_size: int
+    n_grid: int  # trials of a grid over the same settings, to compare with
 
     @classmethod
     def of(cls, request: PreferenceRequest, bases: Sequence[wire.Model]) -> Search:
-        """Raises SearchRefused where a grid would try all that there is, or there are several base models."""
-        if len(bases) > 1:
+        """Raises SearchRefused where a grid would try all that there is, or a base has no trial to learn from."""
+        spaces, n = [Space.of(request, base) for base in bases], request.sweep.n_trials
+        if n < 2 * len(spaces):
             raise SearchRefused(
-                f"strategy tpe searches the settings of one base model, and here are {len(bases)}. Name one, or take "
-                "strategy grid."
+                f"strategy tpe would draw {n} trials for {len(spaces)} base models, and each needs 2 at least. Set "
+                f"sweep.n_trials to {2 * len(spaces)} or more, name fewer, or take strategy grid."
             )
-        space, n = Space.of(request, bases[0]), request.sweep.n_trials
-        if space.n_combinations <= n:
+        if (each := spaces[0].n_combinations) * len(spaces) <= n:
+            of_each = "" if len(spaces) == 1 else f", {each:g} for each base model"
             raise SearchRefused(
-                f"strategy tpe would draw {n} trials, and the sweep has {space.n_combinations:g} combinations in all. "
-                "Take strategy grid, which tries each of them, or give two learning rates or betas as the ends of a "
-                "range."
+                f"strategy tpe would draw {n} trials, and the sweep has {each * len(spaces):g} combinations in "
+                f"all{of_each}. Take strategy grid, which tries each of them, or give two learning rates or betas as "
+                "the ends of a range."
             )
-        return cls(space=space, n_trials=n, batch_size=min(request.max_active_jobs, n))
+        size = min(request.max_active_jobs, n)
+        return cls(spaces=spaces, n_trials=n, batch_size=size, n_grid=grid_size(request, bases))
+
+    def space_of(self, trial: Trial) -> Space:
+        """Its base model's."""
+        return next(space for space in self.spaces if space.base_model == trial.base_model)
+
+    @property
+    def n_at_random(self) -> int:
+        """Trials of a base model before its study is asked: those of the first batch, when nothing is known."""
+        return -(-self.batch_size // len(self.spaces))
 
     @property
     def n_batches(self) -> int:
@@ -118,10 +138,29 @@ class Draws(BaseModel):
         return [trial for batch in self.batches for trial in batch.trials]
 
 
-def stand_ins(search: Search, session: str, request: PreferenceRequest, base: wire.Model) -> list[Trial]:
-    """The plan's trials before they are drawn: under their names and job IDs, each as dear as any that may come."""
-    space, first = search.space, search.space.methods[0]
-    dearest: dict[str, Any] = {
+def stand_ins(search: Search, session: str, request: PreferenceRequest) -> list[Trial]:
+    """The plan's trials before they are drawn: under their names and job IDs, each as dear as any of its base.
+
+    The bases take turns, so that a batch has some of each.
+    """
+    return [
+        Trial(
+            name=f"t{n}",
+            batch_size=request.sweep.batch_size,
+            max_context_length=request.sweep.max_context_length,
+            base_model=space.base_model,
+            base_label=wire.resource_id(space.base_model) if len(search.spaces) > 1 else "",
+            drawn=False,
+            job_id=resource(session, f"t{n}"),
+            **_dearest(space),
+        )
+        for n, space in zip(range(1, search.n_trials + 1), itertools.cycle(search.spaces), strict=False)
+    ]
+
+
+def _dearest(space: Space) -> dict[str, Any]:
+    first = space.methods[0]
+    return {
         "method": first,
         "learning_rate": space.learning_rate[1],
         "beta": space.beta[1] if space.beta and first is Method.DPO else None,
@@ -129,18 +168,6 @@ def stand_ins(search: Search, session: str, request: PreferenceRequest, base: wi
         "lora_rank": space.lora_ranks[-1],
         "epochs": space.epochs[-1],
     }
-    return [
-        Trial(
-            name=f"t{n}",
-            batch_size=request.sweep.batch_size,
-            max_context_length=request.sweep.max_context_length,
-            base_model=base.name,
-            drawn=False,
-            job_id=resource(session, f"t{n}"),
-            **dearest,
-        )
-        for n in range(1, search.n_trials + 1)
-    ]
 
 
 def draw_batch(
@@ -148,38 +175,41 @@ def draw_batch(
 ) -> Batch:
     """The next trials. planned: the plan's stand-ins; drawn: all before them; known: what these were worth.
 
+    A trial is drawn from what those on the same base model came to.
     The same arguments give the same trials. The first batch is drawn at random, since nothing is known.
     """
     batch: list[Trial] = []
     for stand_in in planned[len(drawn) : len(drawn) + search.batch_size]:
-        batch.append(_draw(search, stand_in, [*drawn, *batch], known))
+        same_base = [trial for trial in (*drawn, *batch) if trial.base_model == stand_in.base_model]
+        batch.append(_draw(search, stand_in, same_base, known))
     return Batch(known=dict(known), trials=batch)
 
 
 def _draw(search: Search, stand_in: Trial, before: Sequence[Trial], known: Mapping[str, float | None]) -> Trial:
     seen = [_settings(trial) for trial in before]
     for attempt in range(_REDRAWS):
-        trial = stand_in.model_copy(update=_suggested(search, stand_in.name, attempt, before, known))
+        trial = stand_in.model_copy(update=_suggested(search, stand_in, attempt, before, known))
         if _settings(trial) not in seen:
             break
     return trial
 
 
 def _suggested(
-    search: Search, name: str, attempt: int, before: Sequence[Trial], known: Mapping[str, float | None]
+    search: Search, stand_in: Trial, attempt: int, before: Sequence[Trial], known: Mapping[str, float | None]
 ) -> dict[str, Any]:
     """What the sampler makes of what is known. Its seed is this trial's own: no state goes from draw to draw."""
     import optuna  # half a second, and most runs have no search
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    seed = int.from_bytes(hashlib.sha256(f"{search.seed} {name} {attempt}".encode()).digest()[:4])
+    seed = int.from_bytes(hashlib.sha256(f"{search.seed} {stand_in.name} {attempt}".encode()).digest()[:4])
     sampler = optuna.samplers.TPESampler(
-        seed=seed, n_startup_trials=search.batch_size, multivariate=True, constant_liar=True
+        seed=seed, n_startup_trials=search.n_at_random, multivariate=True, constant_liar=True
     )
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    every = _distributions(search.space)
+    space = search.space_of(stand_in)
+    every = _distributions(space)
     study.add_trials([_as_known(trial, every, known) for trial in before])
-    asked, space = study.ask(), search.space
+    asked = study.ask()
 
     def draw(what: str, otherwise: Any) -> Any:
         among = every.get(what)
@@ -248,22 +278,41 @@ def worth(answers: Sequence[ScoredAnswer], base: Sequence[ScoredAnswer]) -> floa
 
 
 def search_text(search: Search) -> list[str]:
-    """What is drawn from where, for the plan's page and the report; markdown."""
-    space = search.space
+    """What is drawn from where, and what that saves, for the plan's page and the report; markdown."""
+    columns = [_searched(space) for space in search.spaces]
+    several = len(columns) > 1
+    names = [wire.resource_id(space.base_model) for space in search.spaces] if several else ["searched"]
+    turns = "The base models take turns, each with a search of its own. " if several else ""
+    return [
+        f"Search by TPE (Optuna): {search.n_trials} trials in {search.n_batches} batches of at most "
+        f"{search.batch_size}. {turns}The first batch is drawn at random; each later one when all before it were "
+        "measured, from what they came to on the prompts that choose. The seed comes from this search, so the same "
+        "request with the same scores draws the same trials. Priced as if each had the most epochs.",
+        "",
+        _saving(search),
+        "",
+        f"| setting | {' | '.join(names)} |",
+        "| --- |" + " --- |" * len(names),
+        *(f"| {what} | {' | '.join(column[what] for column in columns)} |" for what in columns[0]),
+    ]
+
+
+def _saving(search: Search) -> str:
+    """In trainings bought, which is all that is known beforehand."""
+    n, n_grid = search.n_trials, search.n_grid
+    if n < n_grid:
+        bought = f"{n} trainings instead of the {n_grid} of a grid over the same settings ({1 - n / n_grid:.0%} fewer)"
+    else:
+        more = f", and {n - n_grid} more are bought to look between its values" if n > n_grid else ""
+        bought = f"a grid over the same settings has {n_grid} trainings: none are saved{more}"
+    return f"Saving: {bought}. Whether it finds as good a candidate as the grid would is not known beforehand."
+
+
+def _searched(space: Space) -> dict[str, str]:
     rows = {"learning rate": _interval(space.learning_rate), "method": " or ".join(space.methods)}
     rows |= {"beta": _interval(space.beta)} if space.beta else {}
     rows |= {"lambda": _interval(space.orpo_lambda)} if space.orpo_lambda else {}
-    rows |= {"LoRA rank": _one_of(space.lora_ranks), "epochs": _one_of(space.epochs)}
-    return [
-        f"Search by TPE (Optuna): {search.n_trials} trials in {search.n_batches} batches of at most "
-        f"{search.batch_size}. The first batch is drawn at random; each later one when all before it were measured, "
-        "from what they came to on the prompts that choose. The seed comes from this search, so the same request with "
-        "the same scores draws the same trials. Priced as if each had the most epochs.",
-        "",
-        "| setting | searched |",
-        "| --- | --- |",
-        *(f"| {what} | {values} |" for what, values in rows.items()),
-    ]
+    return rows | {"LoRA rank": _one_of(space.lora_ranks), "epochs": _one_of(space.epochs)}
 
 
 def draws_text(draws: Draws) -> str:

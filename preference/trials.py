@@ -155,6 +155,15 @@ def _most(epochs: int) -> str:
     return "1 epoch" if epochs == 1 else f"{epochs} epochs at most"
 
 
+def grid_size(request: PreferenceRequest, bases: Sequence[wire.Model]) -> int:
+    """How many trials a grid has that tries what is given, and the defaults of all that is left open."""
+    return sum(
+        math.prod(len(values) for values in _values(request.sweep, base, method, Breadth.WIDE))
+        for base in bases
+        for method in _distinct(request.methods)
+    )
+
+
 def _values(
     grid: Grid, base: wire.Model, method: Method, wide: Breadth
 ) -> tuple[Sequence[float], Sequence[float], Sequence[int], Sequence[int]]:

@@ -19,11 +19,11 @@ def rates(batch: Batch) -> list[float]:
 
 
 def test_lists_become_ranges_and_choices_and_what_is_left_open_goes_by_the_models_size():
-    space = searched(sweep={"learning_rates": [1e-4, 3e-5, 1e-3], "lora_ranks": [16, 8]}).search.space
+    space = searched(sweep={"learning_rates": [1e-4, 3e-5, 1e-3], "lora_ranks": [16, 8]}).search.spaces[0]
     assert space.learning_rate == (3e-5, 1e-3)
     assert space.lora_ranks == [8, 16]
     assert (space.beta, space.orpo_lambda, space.epochs) == ((0.01, 0.3), None, [1])
-    both = searched(methods=["ORPO", "DPO"]).search.space
+    both = searched(methods=["ORPO", "DPO"]).search.spaces[0]
     assert both.learning_rate == (2.5e-6, 4e-5)  # for 8 billion parameters
     assert (both.methods, both.orpo_lambda) == ([Method.DPO, Method.ORPO], (0.1, 1.0))
 
@@ -61,7 +61,7 @@ def test_what_is_drawn_lies_in_the_space_and_is_what_the_tables_show():
     drawn: list[Trial] = []
     while len(drawn) < 40:
         drawn += draw_batch(made.search, made.trials, drawn, {t.name: 1 / (1 + n) for n, t in enumerate(drawn)}).trials
-    space = made.search.space
+    [space] = made.search.spaces
     for trial in drawn:
         low, high = space.beta if trial.method is Method.DPO else space.orpo_lambda
         strength, none = (trial.beta, trial.orpo_lambda)[:: 1 if trial.method is Method.DPO else -1]
@@ -98,13 +98,66 @@ def test_a_combination_is_not_drawn_twice():
             {"sweep": {"learning_rates": [1e-5], "betas": [0.1]}},
             "would draw 12 trials, and the sweep has 1 combination",
         ),
-        ({"base_models": ["small", "large"]}, "searches the settings of one base model, and here are 2"),
+        (
+            {"base_models": ["small", "large", "middle"], "sweep": {"n_trials": 5}},
+            "would draw 5 trials for 3 base models, and each needs 2",
+        ),
+        (
+            {"base_models": ["small", "large"], "sweep": {"learning_rates": [1e-5], "betas": [0.1], "epochs": [1, 2]}},
+            "has 4 combinations in all, 2 for each base model",
+        ),
     ],
 )
 def test_what_cannot_be_searched_is_refused_with_the_way_out(fields, message):
     given = {"base_models": ["small"], "strategy": "tpe", **fields}
     with pytest.raises(PlanRefused, match=message):
         plan(bases(**{name: data() for name in given["base_models"]}), **given)
+
+
+def test_the_plan_says_what_is_saved_and_that_it_may_be_nothing():
+    def saving(n_trials: int, **sweep) -> str:
+        return next(line for line in plan_markdown(searched(n_trials, sweep=sweep)).splitlines() if "Saving" in line)
+
+    wide = {"learning_rates": [1e-6, 1e-5, 1e-4], "betas": [0.05, 0.1, 0.3], "lora_ranks": [8, 16]}
+    assert "12 trainings instead of the 18 of a grid over the same settings (33% fewer)" in saving(12, **wide)
+    assert "a grid over the same settings has 18 trainings: none are saved. " in saving(18, **wide)
+    # what is left open has the grid's defaults: 3 learning rates and 2 betas
+    assert "has 6 trainings: none are saved, and 6 more are bought to look between its values." in saving(12)
+    assert "is not known beforehand" in saving(12)
+
+
+def two_bases(**fields):
+    given = {"base_models": ["large", "small"], "strategy": "tpe", "sweep": {"n_trials": 12}, **fields}
+    return plan(bases(large=data(), small=data()), **given)
+
+
+def test_several_bases_take_turns_and_each_has_the_range_of_its_size():
+    made = two_bases()
+    assert [t.base_label for t in made.trials[:4]] == ["large", "small", "large", "small"]
+    assert [space.learning_rate for space in made.search.spaces] == [(1e-6, 2e-5), (2.5e-6, 4e-5)]
+    large, small = (plan(bases(**{name: data()}), base_model=name, strategy="tpe") for name in ("large", "small"))
+    assert made.lines[0].usd == pytest.approx((large.lines[0].usd + small.lines[0].usd) / 2)
+    first = draw_batch(made.search, made.trials, [], {}).trials
+    assert [(t.name, t.base_label) for t in first[:2]] == [("t1", "large"), ("t2", "small")]
+    page = plan_markdown(made)
+    assert "| setting | large | small |" in page
+    assert "| learning rate | 1e-06 to 2e-05, by its logarithm | 2.5e-06 to 4e-05, by its logarithm |" in page
+    assert "The base models take turns, each with a search of its own." in page
+    assert "a grid over the same settings has 12 trainings: none are saved. " in page
+
+
+def test_a_bases_trials_are_drawn_from_its_own_results():
+    made = two_bases()
+    first = draw_batch(made.search, made.trials, [], {}).trials
+    known = {t.name: 0.1 * n for n, t in enumerate(first)}
+
+    def second(**changed: float) -> dict[str, list[float]]:
+        drawn = draw_batch(made.search, made.trials, first, {**known, **changed}).trials
+        return {base: [t.learning_rate for t in drawn if t.base_label == base] for base in ("large", "small")}
+
+    before, after = second(), second(t2=0.9)  # t2 is the small one's
+    assert before["large"] == after["large"]
+    assert before["small"] != after["small"]
 
 
 def answer(score: float | None, text: str = "", **more) -> ScoredAnswer:
