@@ -125,8 +125,8 @@ def _verdict(facts: ReportFacts) -> str:
             f"**Promoted {promoted}, as told. That is not the proposed winner "
             f"({facts.comparison.proposed or 'there was none'}), and it was not confirmed.**"
         )
-    measured = f" {headline_text(shown)}" if shown else ""
-    return f"**{_outcome(facts)}.** {facts.record.message}{measured}"
+    measured = f". {headline_text(shown)}" if shown else ""
+    return f"**{_outcome(facts)}.** {facts.record.message.rstrip('.') if shown else facts.record.message}{measured}"
 
 
 def _outcome(facts: ReportFacts) -> str:

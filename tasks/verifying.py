@@ -50,21 +50,24 @@ def verify(workspace: Workspace) -> list[str]:
     report = workspace.folder / "final_report.md"
     if record is None or not report.is_file():
         raise CannotVerify(f"there is no final_report.md in {workspace.folder}: the session has not ended, or is none.")
+    found: list[str] = []
     try:
-        return _check(workspace, record, report.read_text("utf-8"))
+        _check(workspace, record, report.read_text("utf-8"), found)
     except (OSError, ValueError, LookupError, sqlite3.Error) as error:
-        return [f"the report cannot be made again from the folder: {type(error).__name__}: {error}"]
+        found.append(f"the report cannot be made again from the folder: {type(error).__name__}: {error}")
+    return found
 
 
-def _check(workspace: Workspace, record: SessionRecord, report: str) -> list[str]:
-    kept, of_pairs = workspace.read("comparison.json", Comparison), pair_differences(workspace)
-    if kept is None:
-        found = of_pairs + qualification_differences(workspace)
-        return found + _report_differences(workspace, report, None)
-    found, again = _compare_again(workspace, record, kept)
-    found += _plan_differences(workspace)
-    found += of_pairs + differences("comparison.json", kept.model_dump(mode="json"), again.model_dump(mode="json"))
-    return found + _report_differences(workspace, report, again)
+def _check(workspace: Workspace, record: SessionRecord, report: str, found: list[str]) -> None:
+    """found: where differences go, so that a lie is named also where it leads to something that was never measured."""
+    kept, again = workspace.read("comparison.json", Comparison), None
+    found += qualification_differences(workspace)
+    if kept is not None:
+        again = _compare_again(workspace, record, kept, found)
+        found += _plan_differences(workspace)
+        found += differences("comparison.json", kept.model_dump(mode="json"), again.model_dump(mode="json"))
+    found += pair_differences(workspace)
+    found += _report_differences(workspace, report, again)
 
 
 def _plan_differences(workspace: Workspace) -> list[str]:
@@ -79,8 +82,8 @@ def _plan_differences(workspace: Workspace) -> list[str]:
     return ["plan.json is not a plan that was approved at the gate"]
 
 
-def _compare_again(workspace: Workspace, record: SessionRecord, kept: Comparison) -> tuple[list[str], Comparison]:
-    """The comparison from the verdicts, with what is wrong with these."""
+def _compare_again(workspace: Workspace, record: SessionRecord, kept: Comparison, found: list[str]) -> Comparison:
+    """The comparison from the verdicts; found gets what is wrong with these."""
     file = workspace.folder / "dataset" / "held_out.jsonl"
     prompts = {prompt.prompt_id: prompt for prompt in read_prompts(file)}
     selection, confirmation = halves(file)
@@ -90,7 +93,7 @@ def _compare_again(workspace: Workspace, record: SessionRecord, kept: Comparison
     ]
     plan = workspace.read("plan.json", Plan)  # an instruction may have changed what was asked for
     parameters = sampling_parameters((plan.request if plan else record.request).sampling)
-    found = [*qualification_differences(workspace), *draw_differences(workspace, plan)]
+    found += draw_differences(workspace, plan)
 
     def read(contestant: Contestant, part: str) -> list[ScoredAnswer]:
         name = f"verdicts/{part}-{contestant.name}.jsonl"
@@ -115,7 +118,7 @@ def _compare_again(workspace: Workspace, record: SessionRecord, kept: Comparison
         opponent=kept.base.contestant.name,
         judge=judge_of(workspace),
     )
-    return found, with_target(again, record.request)
+    return with_target(again, record.request)
 
 
 def _answer(name: str, number: int, line: dict[str, Any]) -> ScoredAnswer:

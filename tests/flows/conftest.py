@@ -23,6 +23,8 @@ from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner, Result
 
 from blocks.fireworks import FireworksPlatform
+from blocks.judge import JudgeEndpoint
+from tests.scripted_judge import ScriptedJudges
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,6 +33,8 @@ WORDS = (
     "candle mirror desert wheel ladder train ship bottle paper stone spider window carpet eagle piano helmet basket "
     "needle volcano glacier tunnel market harbour"
 ).split()
+
+RUBRIC = "The better answer:\n- is short\n- is to the point"
 
 EVALUATOR = '''
 def evaluate(messages, **kwargs):
@@ -201,6 +205,33 @@ def work() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
     for process in processes:
         process.terminate()
         process.wait(60)
+
+
+def better(conversation: str, one: str, other: str) -> bool | None:
+    """The tuned model's answers, and the shorter ones of the training pairs."""
+    if one.endswith("/tuned") or other.endswith("/tuned"):
+        return None if one.endswith("/tuned") and other.endswith("/tuned") else one.endswith("/tuned")
+    return one.startswith("Short on")
+
+
+@pytest.fixture
+def judges():
+    served = ScriptedJudges(better)
+    yield served
+    served.stop()
+
+
+@pytest.fixture
+def make_judged(make_request, judges):
+    """make_judged(url, model, **fields): a request whose judge is one of the scripted ones, saved under its name."""
+
+    def make(url: str, model: str, **fields) -> dict:
+        free = {"usd_per_million_prompt_tokens": 0, "usd_per_million_completion_tokens": 0}
+        judge = JudgeEndpoint(base_url=judges.url, model=model, read_timeout_s=0.3, patience_s=0.5, **free)
+        judge.save(model, overwrite=True)
+        return make_request(url, evaluator="", **{"judge": model, "rubric": RUBRIC, **fields})
+
+    return make
 
 
 @pytest.fixture

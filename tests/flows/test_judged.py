@@ -8,50 +8,20 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-from blocks.judge import JudgeEndpoint
 from blocks.workspace import Workspace
 from flows.preference_learning import preference_learning
 from preference.comparison import Comparison
 from preference.session import Outcome, SessionRecord, SessionState
 from tasks.judging import QUALIFIED, Tries
 from tasks.verifying import verify
-from tests.flows.conftest import WORDS, pair, write_rows
+from tests.flows.conftest import RUBRIC, WORDS, pair, write_rows
 from tests.flows.test_pairs import prompts_request
-from tests.scripted_judge import ScriptedJudges
 
-RUBRIC = "The better answer:\n- is short\n- is to the point"
 APPROVE = {
     "plan": {"decision": "approve", "name": "Ada"},
     "comparison": {"decision": "continue"},
     "promotion": {"decision": "approve"},
 }
-
-
-def better(conversation: str, one: str, other: str) -> bool | None:
-    """The tuned model's answers, and the shorter ones of the training pairs."""
-    if one.endswith("/tuned") or other.endswith("/tuned"):
-        return None if one.endswith("/tuned") and other.endswith("/tuned") else one.endswith("/tuned")
-    return one.startswith("Short on")
-
-
-@pytest.fixture
-def judges():
-    served = ScriptedJudges(better)
-    yield served
-    served.stop()
-
-
-@pytest.fixture
-def make_judged(make_request, judges):
-    """make_judged(url, model, **fields): a request whose judge is one of the scripted ones, saved under its name."""
-
-    def make(url: str, model: str, **fields) -> dict:
-        free = {"usd_per_million_prompt_tokens": 0, "usd_per_million_completion_tokens": 0}
-        judge = JudgeEndpoint(base_url=judges.url, model=model, read_timeout_s=0.3, patience_s=0.5, **free)
-        judge.save(model, overwrite=True)
-        return make_request(url, evaluator="", **{"judge": model, "rubric": RUBRIC, **fields})
-
-    return make
 
 
 def run(parameters: dict):
@@ -202,21 +172,6 @@ def test_what_was_paid_for_is_not_asked_again(local_server, make_judged, answeri
         state = run({"request": {**parameters["request"], "session": session.session}})
     assert state.name == "Completed", state.message
     assert len(judges.bodies) == n_asked
-
-
-def test_a_changed_verdict_is_found_out(local_server, make_judged, answering, home):
-    with answering({**APPROVE, "comparison": {"decision": "stop"}}):
-        run(make_judged(local_server.url, "perfect"))
-    session = the_session(home)
-    name = "verdicts/selection-t1.jsonl"
-    lines = session.lines(name)
-    lines[0] |= {"score": 0.0, "verdicts": ["B", "A"]}
-    session.write_text(name, "".join(json.dumps(line) + "\n" for line in lines))
-    assert any(f"{name}: the verdict on prompt {lines[0]['prompt_id']}" in text for text in verify(session))
-    kept = session.read_json(QUALIFIED)
-    kept["tries"][0]["consistent"] = 0.99
-    session.write(QUALIFIED, kept)
-    assert f"{QUALIFIED}: try 1 is not what the verdicts in journal.db come to" in verify(session)
 
 
 def test_a_model_on_the_platform_judges_from_its_own_deployment(local_server, make_request, answering, home):
