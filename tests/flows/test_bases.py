@@ -10,8 +10,10 @@ import pytest
 
 from blocks.workspace import Workspace
 from flows.preference_learning import preference_learning
-from preference.plan import Plan
+from preference.plan import Plan, evaluation_starts
+from preference.search import Draws
 from preference.session import SessionRecord
+from tasks.search import DRAWS
 from tasks.verifying import verify
 
 SESSION = "1779157376-41e1"
@@ -57,6 +59,31 @@ def test_where_serving_costs_each_base_has_its_own_deployment_for_one_batch(
         "t1": "accounts/fireworks/models/tiny",
         "t2": "accounts/fireworks/models/other",
     }
+    assert verify(workspace) == []
+
+
+def test_a_search_over_two_bases_gives_each_its_own(two_bases, make_request, answering, home, price_book):
+    sweep = {"n_trials": 6, "learning_rates": [1e-4, 1e-3], "max_context_length": 512}
+    given = {"base_models": ["tiny", "other"], "strategy": "tpe", "max_active_jobs": 2, "session": SESSION}
+    given = without_base(make_request(two_bases.url, **given, sweep=sweep, price_book=price_book))
+    with answering(YES) as gates:
+        state = run(given)
+    assert state.name == "Completed", state.message
+    plan_page = gates.pages[0][1]
+    assert "The base models take turns, each with a search of its own." in plan_page
+    assert "Saving: 6 trainings instead of the 8 of a grid over the same settings (25% fewer)." in plan_page
+    workspace = Workspace(SESSION, home)
+    draws = workspace.read(DRAWS, Draws)
+    assert [[trial.base_label for trial in batch.trials] for batch in draws.batches] == [["tiny", "other"]] * 3
+    assert draws.batches[2].known == {f"t{n}": 0.9 for n in range(1, 5)}
+    jobs = httpx.get(f"{two_bases.url}/v1/accounts/local/dpoJobs").json()["dpoJobs"]
+    assert {job["name"].rsplit("-", 1)[-1]: job["trainingConfig"]["learningRate"] for job in jobs} == {
+        trial.name: trial.learning_rate for trial in draws.trials
+    }
+    plan = workspace.read("plan.json", Plan)
+    said = [event["text"] for event in workspace.lines("events.jsonl")]
+    starts = sum(line.startswith(f"starting deployment pw-{SESSION}-eval-") for line in said)
+    assert starts <= evaluation_starts(plan.request, 6, plan.bases, plan.n_trainings)
     assert verify(workspace) == []
 
 
