@@ -16,7 +16,15 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from blocks.workspace import NEEDED_MB, prefworks_home, space_trouble
-from flows import cli_notify, cli_session, cli_session_end, cli_session_run, cli_session_update, services
+from flows import (
+    cli_notify,
+    cli_session,
+    cli_session_end,
+    cli_session_resume,
+    cli_session_run,
+    cli_session_update,
+    services,
+)
 from flows.cli_inspect import inspect
 from flows.cli_instruction import instruction
 from flows.cli_verify import verify
@@ -42,6 +50,7 @@ for session_command in (
     cli_session_run.create,
     cli_session_run.events,
     cli_session_update.update,
+    cli_session_resume.resume,
     cli_session_end.cancel,
     cli_session_end.clean,
     verify,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flows.runs import Question
 
 POLL_S = 1.0
+DEAD_S = 10.0  # a run that is taken up again says so in Prefect a moment before it holds its folder
 ENDED_OTHERWISE, NOT_THERE, WAITS, INTERRUPTED = 1, 2, 3, 130
 EXAMPLES = {"inputs": "Use Qwen3 8B.", "comparison": "Proceed with the winning config."}  # of answers, by gate
 console = Console()
@@ -85,8 +86,8 @@ def events(
 
     Example: prefworks session events 1779157376-41e1 --wait
 
-    Exit codes: 0 it succeeded (or goes on), 1 it failed or was cancelled, 2 no such session, 3 it waits for an answer,
-    130 Ctrl-C; the session goes on.
+    Exit codes: 0 it succeeded (or goes on), 1 it failed or was cancelled, or its process died, 2 no such session, 3 it
+    waits for an answer, 130 Ctrl-C; the session goes on.
     """
     check_id(session)
     connect()
@@ -102,7 +103,7 @@ def _told(session: str, *, wait: bool, as_json: bool) -> int:
 
     from flows.asking import can_ask
 
-    told, lines = False, Events(Workspace(session))
+    told, lines, alive_at = False, Events(Workspace(session)), time.monotonic()
     with get_client(sync_client=True) as client:
         while True:
             run, state, question = look(client, session)
@@ -115,6 +116,10 @@ def _told(session: str, *, wait: bool, as_json: bool) -> int:
             over = over or state in ("succeeded", "failed", "cancelled")
             if over or not wait:
                 return _last_line(session, run, state, question, as_json=as_json)
+            if state != "running" or not process_died(session):
+                alive_at = time.monotonic()
+            elif time.monotonic() - alive_at > DEAD_S:
+                fail(f"the process of session {session} died. Go on: prefworks session resume {session}", 1)
             if state == "scheduled" and not told and run and run.state and run.state.name == "Late":
                 typer.echo("No worker has taken the run yet. Is one running? `make up` starts one.", err=True)
                 told = True
@@ -136,6 +141,13 @@ def look(client: SyncPrefectClient, session: str) -> tuple[FlowRun, str, Questio
     if run.state.is_paused():
         return run, SessionState.WAITING, question_of(client, run)
     return run, SessionState.RUNNING if run.state.is_running() else "scheduled", None
+
+
+def process_died(session: str) -> bool:
+    """Whether the session's folder is here and says that it goes on, and no process holds it."""
+    workspace = Workspace(session)
+    record = workspace.read("session.json", SessionRecord)
+    return record is not None and record.state is SessionState.RUNNING and workspace.holder() is None
 
 
 def _last_line(session: str, run: FlowRun, state: str, question: Question | None, *, as_json: bool) -> int:

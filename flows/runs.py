@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.states import Crashed
 
 from blocks.workspace import Workspace
 from preference.session import SessionRecord, session_id
@@ -86,6 +87,33 @@ def create_run(client: SyncPrefectClient, request: PreferenceRequest, deployment
     return client.create_flow_run_from_deployment(
         found.id, parameters={"request": request.model_dump(mode="json", exclude_unset=True)}
     )
+
+
+def go_on(client: SyncPrefectClient, session: str, old: FlowRun | None, request: PreferenceRequest) -> FlowRun:
+    """A new run of the same deployment with the same parameters, on the same session. Raises NotThere.
+
+    The old run's own parameters, since defaults that nobody gave would win over an instruction; the session's request
+    where Prefect has no run of it any more.
+    """
+    if old is None or old.deployment_id is None:
+        asked = old.parameters["request"] if old else request.model_dump(mode="json", exclude_defaults=True)
+        return create_run(client, PreferenceRequest.model_validate({**asked, "session": session}))
+    parameters = {**old.parameters, "request": {**old.parameters["request"], "session": session}}
+    try:
+        return client.create_flow_run_from_deployment(old.deployment_id, parameters=parameters)
+    except ObjectNotFound:
+        raise NotThere(f"the deployment of run {old.name} is gone: `make up` registers ours.") from None
+
+
+def close_abandoned(client: SyncPrefectClient, before: UUID, now: UUID) -> None:
+    """A run whose process died is over, in Prefect, too: nobody is to answer its gate any more."""
+    try:
+        state = client.read_flow_run(before).state
+        if state is not None and not state.is_final():
+            message = f"its process died; the session goes on in flow run {now}"
+            client.set_flow_run_state(before, Crashed(message=message), force=True)
+    except ObjectNotFound:
+        pass  # another Prefect server's, or deleted there
 
 
 def session_of(run: FlowRun) -> str:

@@ -11,8 +11,8 @@ from prefect import runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
-from prefect.exceptions import ObjectNotFound, Pause
-from prefect.states import Completed, Crashed
+from prefect.exceptions import Pause
+from prefect.states import Completed
 
 from blocks.errors import PlatformError
 from blocks.fireworks import FireworksPlatform
@@ -20,6 +20,7 @@ from blocks.workspace import FULL_MB, NEEDED_MB, Workspace, space_trouble
 from flows import deadlines
 from flows.decisions import JudgeNotTrusted, SpendingRejected
 from flows.gates import GateTimedOut, RunRejected
+from flows.runs import close_abandoned
 from preference.contradictions import Contradiction, without_contradictions
 from preference.ledger import OutOfBudget
 from preference.plan import Plan
@@ -163,25 +164,13 @@ def _open(workspace: Workspace, request: PreferenceRequest) -> None:
         _same_request(record.request, request, workspace.session)
         settle_left_behind(workspace)
         say(workspace, "session", f"going on with session {workspace.session}")
-        _close_abandoned(record.flow_run, flow_run)
+        if record.flow_run and flow_run and record.flow_run != flow_run:
+            with get_client(sync_client=True) as client:
+                close_abandoned(client, UUID(record.flow_run), UUID(flow_run))
         changed = {name: getattr(request, name) for name in MAY_CHANGE}
         request = record.request.model_copy(update=changed)
         record = record.model_copy(update={"flow_run": flow_run, "request": request})
     workspace.write("session.json", record.model_copy(update={"state": SessionState.RUNNING, "message": ""}))
-
-
-def _close_abandoned(before: str | None, now: str | None) -> None:
-    """The flow run whose process died with the session is over: nobody is to answer its gate any more."""
-    if before is None or before == now:
-        return
-    with get_client(sync_client=True) as client:
-        try:
-            state = client.read_flow_run(UUID(before)).state
-            if state is not None and not state.is_final():
-                message = f"its process died; the session goes on in flow run {now}"
-                client.set_flow_run_state(UUID(before), Crashed(message=message), force=True)
-        except ObjectNotFound:
-            pass  # another Prefect server's, or deleted there
 
 
 def _same_request(before: PreferenceRequest, now: PreferenceRequest, session: str) -> None:

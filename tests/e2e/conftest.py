@@ -127,6 +127,19 @@ def save_block(prefect_up: tuple[Prefect, dict[str, str]]) -> Callable[..., None
 
 
 @pytest.fixture
+def shell(prefect_up: tuple[Prefect, dict[str, str]]) -> Callable[..., tuple[int, str]]:
+    """shell("get", ID) is what `prefworks session get ID` ends with and says."""
+    _, environment = prefect_up
+
+    def run(*args: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "flows.cli", "session", *args]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture
 def pairs_and_judge(tmp_path: Path) -> dict[str, str]:
     """A small request's files, for the scripted children: tuned answers end in /tuned."""
     words = (

@@ -14,8 +14,7 @@ import psutil
 import pytest
 
 from blocks.workspace import Workspace
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.e2e.conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -24,22 +23,6 @@ def flow_processes(home: Path) -> list[psutil.Process]:
     """What the worker of this folder has started and not yet seen end."""
     worker = psutil.Process(json.loads((home / "run" / "prefect-worker.json").read_text())["pid"])
     return worker.children(recursive=True)
-
-
-Shell = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def shell(prefect_up) -> Shell:
-    """shell("get", ID) is what `prefworks session get ID` ends with and says."""
-    _, environment = prefect_up
-
-    def run(*args: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "flows.cli", "session", *args]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout + done.stderr
-
-    return run
 
 
 @pytest.fixture
