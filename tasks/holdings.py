@@ -69,13 +69,16 @@ def serving(workspace: Workspace, found: Iterable[Holding]) -> list[Holding]:
 
 
 def under_way(client: FireworksClient, session: str) -> list[Holding]:
-    """What of it works or waits at the platform's cost: jobs that have not ended, the evaluation's deployments."""
-    found = holdings(client, session)
+    """What of it works or waits at the platform's cost: jobs that have not ended, and what is deployed for a while.
+
+    All that the session deploys is, but for the winner: contestants, a judge, the strong and the weak model.
+    """
     ended = {j.name for j in client.list_dpo_jobs() if j.state in TERMINAL_JOB_STATES}
-    evaluation = resource(session, "eval")
+    ended |= {j.name for j in client.list_batch_inference_jobs() if j.state in TERMINAL_JOB_STATES}
+    stays = resource(session, "winner")
     return [
         h
-        for h in found
-        if (h.kind == "job" and h.name not in ended)
-        or (h.kind == "deployment" and resource_id(h.name).startswith(evaluation))
+        for h in holdings(client, session)
+        if (h.kind in ("job", "batch job") and h.name not in ended)
+        or (h.kind == "deployment" and resource_id(h.name) != stays)
     ]
