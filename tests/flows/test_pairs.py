@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -147,6 +148,36 @@ def test_prompts_become_pairs_and_these_are_trained_on(local_server, make_reques
     [wrong, other_hash] = verify(workspace)
     assert f"the strong answer to line {origins[0]['line']} is not the one in journal.db" in wrong
     assert "has another hash" in other_hash
+
+
+@pytest.mark.parametrize("on_platform", [False, True], ids=["a local file", "a dataset of the platform"])
+def test_what_the_user_brought_is_as_it_was_and_the_pairs_are_a_dataset_of_their_own(
+    local_server, make_request, answering, home, tmp_path, on_platform
+):
+    parameters = prompts_request(make_request, local_server.url, tmp_path)
+    request, file = parameters["request"], Path(parameters["request"]["dataset"])
+    with FireworksClient(local_server.url, account="local", session=TEACHER) as client:
+        if on_platform:
+            request["dataset"] = client.ensure_dataset("my-prompts", file, example_count=20).name
+
+        def brought() -> tuple[object, ...]:
+            datasets = {each.name: each for each in client.list_datasets() if SESSION not in each.name}
+            rows = {
+                name: [part.read_bytes() for part in client.download_dataset(name, tmp_path / "down")]
+                for name in datasets
+            }
+            return datasets, rows, file.read_bytes(), file.stat().st_mtime_ns
+
+        before = brought()
+        assert len(before[0]) == 1 + on_platform  # the teacher's, and the user's
+        with answering(APPROVE | {"comparison": {"decision": "stop"}}):
+            state = preference_learning(request | {"session": SESSION}, return_state=True)
+        assert state.is_completed(), state.message
+        assert brought() == before
+        ours = [name for name in names(client.list_datasets()) if SESSION in name]
+        [pairs] = [name for name in ours if re.fullmatch(rf"pw-{SESSION}-pairs-\d{{8}}-?\d{{6}}\w*", name)]
+        [job] = [each for each in client.list_dpo_jobs() if SESSION in each.name]
+        assert job.dataset.rsplit("/", 1)[-1] == pairs
 
 
 def test_models_that_do_not_differ_stop_at_a_question_and_only_the_first_prompts_are_bought(
