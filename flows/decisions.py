@@ -18,7 +18,8 @@ from preference.evaluator_plan import EvaluatorSummary
 from preference.judge_plan import PAIR_JUDGING
 from preference.ledger import Entry, Kind
 from preference.pair_plan import STRONG_ANSWERS, WEAK_ANSWERS
-from preference.plan import FIRST_HOUR, Plan
+from preference.plan import Plan
+from preference.plan_lines import FIRST_HOUR
 from preference.qualification import WHAT_CAN_BE_DONE, Qualification, qualification_markdown
 from preference.session import resource
 from preference.settings import AutoPromote

@@ -18,7 +18,8 @@ from blocks.workspace import Workspace
 from flows import deadlines
 from preference.approval import plan_policy, plan_price, why_it_waits
 from preference.cost import duration_text
-from preference.plan import Plan, plan_markdown
+from preference.plan import Plan
+from preference.plan_page import plan_markdown
 from preference.session import SessionRecord, SessionState
 from preference.settings import Wait
 from tasks.announcing import EventName, announce

@@ -18,7 +18,8 @@ from flows.runs import session_of
 from flows.scoring import find_scoring, pair_judging, ready_scorer, scorer_name, scorer_serving
 from flows.sessions import Ending, Session, load_platform, run_session, stop_everything, workspace_of
 from preference.context import fit_context
-from preference.plan import FIRST_HOUR, SAMPLING, draft_plan
+from preference.plan import draft_plan
+from preference.plan_lines import FIRST_HOUR, SAMPLING
 from preference.session import Outcome
 from preference.settings import PreferenceForm
 from preference.splits import HeldOutPrompt

@@ -9,34 +9,22 @@ from pydantic import BaseModel
 
 from preference.bases import Champion, DataSize, PlannedBase, common_opponent, named_bases
 from preference.cost import (
-    SCALE_DOWN_S,
-    TIME_SPREAD,
-    TRAINING_SPREAD,
     CostLine,
     PriceBook,
-    duration_text,
-    total,
-    training_tokens,
-    usd_text,
 )
-from preference.estimates import EstimateError, errors_text
-from preference.evaluator_plan import EvaluatorSummary, evaluator_text
-from preference.halving import halving_text, priced_jobs, rung_jobs, rungs_for
-from preference.judge_plan import JudgePlan, judge_lines, judge_text, judge_warnings, pair_judging_lines
+from preference.estimates import EstimateError
+from preference.evaluator_plan import EvaluatorSummary
+from preference.halving import priced_jobs, rung_jobs, rungs_for
+from preference.judge_plan import JudgePlan, judge_warnings, pair_judging_lines
 from preference.ledger import Ledger, Spent
-from preference.memory import memory_text, memory_warnings
-from preference.pair_plan import GUESSED_SPREAD, PairPlan, base_as_made, batch_offer, pair_lines, pair_notes, with_pairs
-from preference.search import Search, SearchRefused, search_text, stand_ins
+from preference.memory import memory_warnings
+from preference.pair_plan import PairPlan, base_as_made, batch_offer, pair_lines, with_pairs
+from preference.plan_lines import base_of, cost_lines, job_line
+from preference.search import Search, SearchRefused, stand_ins
 from preference.settings import Method, PreferenceRequest, Strategy
 from preference.stats import expected_half_width
 from preference.trials import Trial, grid_trials, is_explicit, too_many_examples
 from preference.wire import Model, resource_id
-
-# the lines of the bill
-TRAINING = "Training"
-SAMPLING = "Held-out sampling"
-EVALUATOR = "Evaluator"
-FIRST_HOUR = "Winner's deployment, first hour"
 
 
 def is_unsandboxed(plan: Plan) -> bool:
@@ -207,102 +195,8 @@ def _within_budget(
     return named_bases([base.model for base in kept], sizes), [told] if left_out else []
 
 
-def base_of(bases: Sequence[PlannedBase], trial: Trial) -> PlannedBase:
-    """The base that the trial tunes."""
-    return next(base for base in bases if base.model.name == trial.base_model)
-
-
-def cost_lines(
-    request: PreferenceRequest,
-    trials: Sequence[Trial],
-    bases: Sequence[PlannedBase],
-    prices: PriceBook,
-    champion: Champion | None = None,
-    judge: JudgePlan | None = None,
-    n_trainings: int = 1,
-) -> list[CostLine]:
-    """Training, held-out sampling, evaluator or judge, and the winner's first hour, in that order.
-
-    n_trainings: see Plan.
-    """
-    speed = prices.throughput
-    data = bases[0].data
-    jobs = [_job_line(base_of(bases, trial), trial, prices) for trial in trials]
-    tokens = sum(_job_tokens(base_of(bases, trial), trial) for trial in trials)
-    n_models = len(trials) + len(bases) + (champion is not None)  # the bases answer, too
-    n_answers = n_models * data.n_held_out
-    answer_tokens = n_answers * request.sampling.max_tokens
-    n_starts = evaluation_starts(request, len(trials), bases, n_trainings)
-    models_of = [trial.base_model for trial in trials] + ([champion.base] if champion else [])
-    slow = [  # how many times as long each model that answers takes
-        speed.seconds_for_size(base.n_parameters)
-        for base in bases
-        for _ in range(1 + sum(name in (base.model.name, base.name) for name in models_of))
-    ]
-    tokens_a_model = data.n_held_out * request.sampling.max_tokens
-    sampling_s = n_starts * speed.deployment_start_s + tokens_a_model * sum(slow) / speed.generation_tokens_per_s
-    accelerator = (request.serving.accelerator_type, request.serving.accelerator_count)
-    if judge is None:
-        # it runs here, without network: nothing is bought
-        what, seconds = f"{n_answers:,} answers, on this machine", n_answers / speed.evaluator_rows_per_s
-        scoring = [CostLine.spread(EVALUATOR, what, 0.0, seconds, TIME_SPREAD)]
-    else:
-        prompt = max(base.data.held_out_prompt_tokens for base in bases) / max(data.n_held_out, 1)
-        scoring = judge_lines(judge, request, prices, judged_prompts(trials, bases, champion), prompt)
-    return [
-        CostLine.spread(
-            TRAINING,
-            f"{len(trials)} {'job' if len(trials) == 1 else 'jobs'}, {tokens:,} tokens",
-            total(jobs).usd,
-            total(jobs).seconds,
-            _training_spread(bases[0].data),
-        ),
-        CostLine.spread(
-            SAMPLING,
-            f"{n_models} models × {data.n_held_out} prompts, at most {answer_tokens:,} tokens",
-            prices.accelerator_usd((sampling_s + n_starts * SCALE_DOWN_S) / 3600, *accelerator),
-            sampling_s,
-            TIME_SPREAD,
-        ),
-        *scoring,
-        CostLine.spread(
-            FIRST_HOUR,
-            prices.accelerator_text(*accelerator),
-            prices.accelerator_usd(1.0, *accelerator),
-            speed.deployment_start_s,
-            (1.0, 1.0),
-        ),
-    ]
-
-
-def evaluation_starts(
-    request: PreferenceRequest, n_trials: int, bases: Sequence[PlannedBase], n_trainings: int = 1
-) -> int:
-    """How often a deployment to evaluate on is started, at most.
-
-    Each is taken down after its batch, the last one of a single base after the confirmation, too. With several bases
-    the winner's and the opponent's come up again to confirm. With a target every model is a batch of its own.
-    n_trainings: the rungs of successive halving and the full one, or a search's batches.
-    """
-    has_target = request.target_win_rate is not None or request.target_score is not None
-    n_batches = n_trials if has_target else len(bases) * n_trainings
-    if len(bases) == 1:
-        return n_batches
-    first = has_target or not request.evaluator  # the opponent answers before those that are held against it
-    return n_batches + first + (2 if bases[0].data.n_confirmation else 0)
-
-
-def judged_prompts(trials: Sequence[Trial], bases: Sequence[PlannedBase], champion: Champion | None) -> tuple[int, int]:
-    """Answers that a judge compares on the half that chooses and on the one that confirms, each in both orders.
-
-    All but the opponent play it, a champion on both halves; a tuned model whose base is another one plays that, too.
-    """
-    data, opponent = bases[0].data, common_opponent(bases)
-    tuned = [base_of(bases, trial).name for trial in trials]
-    served = [champion.base] if champion else []
-    n_away, n_served = sum(base != opponent for base in tuned), sum(1 + (base != opponent) for base in served)
-    n_plays = len(tuned) + n_away + len(bases) - 1 + n_served
-    return n_plays * data.n_selection, ((2 if n_away else 1) + n_served) * data.n_confirmation
+def _names(bases: Sequence[PlannedBase]) -> str:
+    return ", ".join(resource_id(base.model.name) for base in bases)
 
 
 def plan_warnings(request: PreferenceRequest, bases: Sequence[PlannedBase], prices: PriceBook) -> list[str]:
@@ -330,193 +224,16 @@ def plan_warnings(request: PreferenceRequest, bases: Sequence[PlannedBase], pric
     return warnings
 
 
-def budget_warnings(plan: Plan) -> list[str]:
-    """Where the wall may be met: steps are started in the plan's order, until the next one might pass it."""
-    budget_usd = plan.request.budget_usd
-    if budget_usd is None:
-        return []
-    unknown = [line.what for line in plan.lines if line.usd_high is None]
-    spent_usd = max(plan.spent.usd, plan.spent.at_most_usd or 0.0)
-    high = spent_usd + sum(line.usd_high or 0.0 for line in plan.lines)
-    found = []
-    if high > budget_usd:
-        found.append(
-            f"This may cost up to {usd_text(high)} USD, and budget_usd is {usd_text(budget_usd)}: a step that might "
-            "pass it is not started, and the run ends there, perhaps with nothing to deploy."
-        )
-    if unknown:
-        found.append(f"budget_usd cannot hold what has no known price: {', '.join(unknown)}.")
-    return found
-
-
-def plan_markdown(plan: Plan) -> str:
-    """The page that is approved: the gate's form shows it, plan.md keeps it."""
-    sums = total(plan.lines)
-    held_out = f"{plan.data.n_held_out} held-out prompts"
-    if plan.data.n_confirmation:
-        held_out += f" ({plan.data.n_selection} choose, {plan.data.n_confirmation} confirm)"
-    width = "unknown" if plan.half_width is None else f"± {100 * plan.half_width:.0f} points"
-    return "\n".join(
-        [
-            f"# Plan: tune {_title(plan)} by {' and '.join(plan.request.methods)}",
-            "",
-            f"**{usd_text(sums.usd_low)} – {usd_text(sums.usd)} – {usd_text(sums.usd_high)} USD** "
-            f"(low – expected – high), about {duration_text(plan.wall_s)}. {plan.spent.text()}",
-            "",
-            f"- Session `{plan.session}` on platform `{plan.platform}`",
-            *bases_text(plan),
-            f"- Data: {'at most ' if plan.pairs else ''}{plan.data.n_train} training pairs, {held_out}",
-            *(f"  - {note}" for note in plan.data.notes),
-            *(f"- {note}" for note in (pair_notes(plan.pairs) if plan.pairs else [])),
-            *_scoring_text(plan),
-            *champion_text(plan),
-            *_target_text(plan),
-            f"- Expected 95 % interval of the headline win rate: {width}",
-            f"- {memory_text(plan.prices.memory, plan.bases, plan.request.sweep.batch_size)}",
-            "",
-            *(["## What was understood", "", *plan.understood, ""] if plan.understood else []),
-            *([halving_text(len(plan.trials), plan.rungs), ""] if plan.rungs else []),
-            *bases_table(plan),
-            *(search_text(plan.search) if plan.search else trials_table(plan)),
-            "",
-            "| cost | what | low, USD | expected, USD | high, USD | time |",
-            "| --- | --- | ---: | ---: | ---: | ---: |",
-            *(_cost_row(line) for line in [*plan.lines, sums.model_copy(update={"seconds": plan.wall_s})]),
-            "",
-            f"At most {plan.request.max_active_jobs} jobs at once. {_budget_text(plan)}"
-            f"Prices: {plan.prices.name}, {plan.prices.as_of}.",
-            *(f"- {text}" for text in plan.prices.assumptions),
-            *(["- Past sessions here, in the median: " + "; ".join(errors_text(plan.past)) + "."] if plan.past else []),
-            *(f"- **Unknown price:** {what}" for what in plan.unknown_prices),
-            *(f"- **Warning:** {text}" for text in [*budget_warnings(plan), *plan.warnings]),
-            "",
-        ]
-    )
-
-
-def trials_table(plan: Plan) -> list[str]:
-    """One line a trial; the base model has a column where there are several."""
-    several = len(plan.bases) > 1
-    return [
-        f"| trial |{' base model |' * several} method | learning rate | strength | LoRA rank | epochs |",
-        f"| --- |{' --- |' * several} --- | ---: | --- | ---: | ---: |",
-        *(
-            f"| {t.name} |{f' {resource_id(t.base_model)} |' * several} {t.method} | {t.learning_rate:g} "
-            f"| {t.strength} | {t.lora_rank} | {t.epochs} |"
-            for t in plan.trials
-        ),
-    ]
-
-
-def _target_text(plan: Plan) -> list[str]:
-    request = plan.request
-    parts = [f"win rate {100 * request.target_win_rate:g} %"] if request.target_win_rate is not None else []
-    parts += [f"score {request.target_score:g}"] if request.target_score is not None else []
-    stop = "; the sweep stops once a candidate is known to reach it" if request.stop_at_target else ""
-    return [f"- Target: {' and '.join(parts)}, decided on the confirmation half{stop}"] if parts else []
-
-
-def _title(plan: Plan) -> str:
-    return plan.bases[0].label if len(plan.bases) == 1 else f"{len(plan.bases)} base models"
-
-
-def _names(bases: Sequence[PlannedBase]) -> str:
-    return ", ".join(resource_id(base.model.name) for base in bases)
-
-
-def bases_text(plan: Plan) -> list[str]:
-    """Which base models, and whom their candidates play: lines of a list."""
-    if len(plan.bases) == 1:
-        return [f"- Base model `{plan.bases[0].model.name}`"]
-    opponent = next(base for base in plan.bases if base.name == plan.opponent)
-    chosen = "" if plan.request.base_models else ", since the request names none: a sweep over the catalogue's"
-    return [
-        f"- {len(plan.bases)} base models{chosen}: "
-        + ", ".join(f"{base.name} `{base.model.name}`" for base in plan.bases),
-        f"- All play one opponent, {opponent.name} ({opponent.label}, the largest), untouched; "
-        "the win rate against its own base stands beside.",
-    ]
-
-
-def champion_text(plan: Plan) -> list[str]:
-    """Whom a winner must beat: a line of a list, or none."""
-    if plan.champion is None:
-        nobody = "- Champion: none yet, since no session with this dataset has deployed a model"
-        return [nobody] if plan.request.champion else []
-    by = f", deployed by session `{plan.champion.promoted_by}`" if plan.champion.promoted_by else ""
-    return [f"- Champion `{plan.champion.model}`{by}: nothing is promoted that does not beat it on the same prompts"]
-
-
-def bases_table(plan: Plan) -> list[str]:
-    """Training by base model, where there are several: their tokenizers and prices differ."""
-    if len(plan.bases) == 1:
-        return []
-    rows = [
-        "| base | model | jobs | training tokens | low, USD | expected, USD | high, USD |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for base in plan.bases:
-        trials = [trial for trial in plan.trials if plan.base_of(trial) == base]
-        sums = total([_job_line(base, trial, plan.prices) for trial in trials])
-        tokens = sum(_job_tokens(base, trial) for trial in trials)
-        amounts = " | ".join(usd_text(x) for x in (sums.usd_low, sums.usd, sums.usd_high))
-        about = "" if base.data.exact else "about "
-        rows.append(f"| {base.name} | {resource_id(base.model.name)} | {len(trials)} | {about}{tokens:,} | {amounts} |")
-    return [*rows, ""]
-
-
-def _scoring_text(plan: Plan) -> list[str]:
-    if plan.judge is not None:
-        return judge_text(plan.judge)
-    code = plan.evaluator
-    if code is None:
-        return []
-    return evaluator_text(code)
-
-
-def _budget_text(plan: Plan) -> str:
-    budget = plan.request.budget_usd
-    return "" if budget is None else f"Budget: {usd_text(budget)} USD. "
-
-
-def _cost_row(line: CostLine) -> str:
-    amounts = " | ".join(usd_text(x) for x in (line.usd_low, line.usd, line.usd_high))
-    return f"| {line.what} | {line.quantity} | {amounts} | {duration_text(line.seconds)} |"
-
-
 def trial_line(plan: Plan, trial: Trial) -> CostLine:
     """One trial's share of the training line."""
     base = plan.base_of(trial)
-    return _job_line(base_as_made(base, plan.pairs) if plan.pairs else base, trial, plan.prices)
+    return job_line(base_as_made(base, plan.pairs) if plan.pairs else base, trial, plan.prices)
 
 
 def cheapest_first(plan: Plan, trials: Sequence[Trial]) -> list[Trial]:
     """In the order of submission: what costs least, or is trained soonest, is known sooner; else the grid's."""
     lines = {trial.name: trial_line(plan, trial) for trial in trials}
     return sorted(trials, key=lambda trial: (lines[trial.name].usd or 0.0, lines[trial.name].seconds))
-
-
-def _training_spread(data: DataSize) -> tuple[float, float]:
-    """Low and high of a training price; wider where the answers are still to be written."""
-    (low, high), (shortest, longest) = TRAINING_SPREAD, GUESSED_SPREAD if data.guessed else (1.0, 1.0)
-    return low * shortest, high * longest
-
-
-def _job_tokens(base: PlannedBase, trial: Trial) -> int:
-    data = base.data
-    sizes = (data.train_prompt_tokens, data.train_chosen_tokens, data.train_rejected_tokens)
-    return round(trial.share * training_tokens(*sizes, trial.epochs))
-
-
-def _job_line(base: PlannedBase, trial: Trial, prices: PriceBook) -> CostLine:
-    tokens, speed = _job_tokens(base, trial), prices.throughput
-    return CostLine.spread(
-        TRAINING,
-        f"{trial.job_id}, {tokens:,} tokens",
-        prices.training_usd(tokens, base.n_parameters),
-        speed.job_overhead_s + tokens * speed.seconds_for_size(base.n_parameters) / speed.training_tokens_per_s,
-        _training_spread(base.data),
-    )
 
 
 def actual_lines(plan: Plan, ledger: Ledger, seconds: Mapping[str, float]) -> list[CostLine]:

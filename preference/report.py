@@ -12,7 +12,9 @@ from preference.comparison import Comparison
 from preference.comparison_page import comparison_markdown, headline_text
 from preference.cost import CostLine, duration_text, total, usd_text
 from preference.pairs import PairsMade, pairs_markdown
-from preference.plan import FIRST_HOUR, Plan, bases_text
+from preference.plan import Plan
+from preference.plan_lines import FIRST_HOUR
+from preference.plan_page import bases_text
 from preference.qualification import Qualification, qualification_markdown
 from preference.search import Draws, draws_text
 from preference.session import Outcome, SessionRecord

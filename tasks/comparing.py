@@ -14,7 +14,8 @@ from blocks.workspace import Workspace
 from preference import splits
 from preference.bases import CHAMPION
 from preference.comparison import Answers, Comparison, Contestant, JudgedBy, ScoredAnswer, compare_halves
-from preference.plan import SAMPLING, Plan, is_unsandboxed
+from preference.plan import Plan, is_unsandboxed
+from preference.plan_lines import SAMPLING
 from preference.splits import HeldOutPrompt, read_prompts
 from preference.targets import with_target
 from tasks.evaluation import answer_prompts, is_answered, score_answers, write_scored

@@ -15,7 +15,8 @@ from blocks.errors import PlatformError
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
 from preference.comparison import Contestant
-from preference.plan import FIRST_HOUR, Plan
+from preference.plan import Plan
+from preference.plan_lines import FIRST_HOUR
 from preference.session import resource
 from preference.wire import Deployment
 from tasks import spending

@@ -24,7 +24,7 @@ from blocks.workspace import Workspace, prefworks_home
 from preference.comparison import Contestant, ScoredAnswer
 from preference.evaluator_plan import EvaluatorSummary
 from preference.fingerprints import prompt_id
-from preference.plan import EVALUATOR
+from preference.plan_lines import EVALUATOR
 from preference.session import resource
 from preference.settings import Sampling
 from preference.splits import HeldOutPrompt

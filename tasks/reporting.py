@@ -17,7 +17,9 @@ from preference.cost import CostLine
 from preference.estimates import EstimateError, estimate_errors
 from preference.health import training_health
 from preference.pairs import PairsMade
-from preference.plan import TRAINING, Plan, actual_lines, plan_markdown
+from preference.plan import Plan, actual_lines
+from preference.plan_lines import TRAINING
+from preference.plan_page import plan_markdown
 from preference.report import EndpointFacts, EvaluatorFacts, ReportFacts, TrialFacts, Usage, final_report
 from preference.search import Draws
 from preference.session import SessionRecord, SessionState, is_session_id

@@ -10,7 +10,8 @@ from blocks.client_serving import evaluation_deployment
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
 from preference.comparison import Contestant
-from preference.plan import Plan, evaluation_starts
+from preference.plan import Plan
+from preference.plan_lines import evaluation_starts
 from preference.session import resource
 from preference.wire import Deployment
 from tasks import spending

@@ -12,7 +12,8 @@ from preference.cost import SCALE_DOWN_S
 from preference.halving import priced_jobs
 from preference.judge_plan import JUDGING, PAIR_JUDGING
 from preference.ledger import Entry, Kind, Ledger, Source, check_budget
-from preference.plan import FIRST_HOUR, SAMPLING, TRAINING, Plan, judged_prompts, trial_line
+from preference.plan import Plan, trial_line
+from preference.plan_lines import FIRST_HOUR, SAMPLING, TRAINING, judged_prompts
 from preference.trials import Trial
 
 LEDGER = "ledger.jsonl"

@@ -20,7 +20,8 @@ from pydantic import ValidationError
 from blocks.journal import Journal, answer_key
 from blocks.workspace import Workspace
 from preference.comparison import Comparison, Contestant, ScoredAnswer, compare_halves
-from preference.plan import Plan, plan_markdown
+from preference.plan import Plan
+from preference.plan_page import plan_markdown
 from preference.report import final_report
 from preference.session import SessionRecord
 from preference.splits import HeldOutPrompt, halves, read_prompts

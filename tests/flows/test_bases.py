@@ -10,7 +10,8 @@ import pytest
 
 from blocks.workspace import Workspace
 from flows.preference_learning import preference_learning
-from preference.plan import Plan, evaluation_starts
+from preference.plan import Plan
+from preference.plan_lines import evaluation_starts
 from preference.search import Draws
 from preference.session import SessionRecord
 from tasks.search import DRAWS

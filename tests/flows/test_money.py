@@ -12,7 +12,8 @@ import pytest
 
 from blocks.workspace import Workspace
 from flows.preference_learning import preference_learning
-from preference.plan import FIRST_HOUR, SAMPLING, TRAINING, Plan, trial_line
+from preference.plan import Plan, trial_line
+from preference.plan_lines import FIRST_HOUR, SAMPLING, TRAINING
 from preference.session import Outcome, SessionRecord, SessionState
 from tasks.spending import ledger
 from tests.flows.conftest import WORDS, pair
@@ -225,7 +226,7 @@ def test_the_next_plan_says_how_far_off_the_last_one_was(local_server, make_requ
 def test_an_evaluation_that_takes_longer_than_the_budget_allows_is_taken_down(
     local_server, make_request, answering, home, price_book, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("preference.plan.SCALE_DOWN_S", 0.0)
+    monkeypatch.setattr("preference.plan_lines.SCALE_DOWN_S", 0.0)
     monkeypatch.setattr("tasks.watching.WATCH_S", 0.5)
     slow = tmp_path / "slow.jsonl"
     slow.write_text("".join(json.dumps(pair(f"!slow=15 {n} {word}")) + "\n" for n, word in enumerate(WORDS[20:])))

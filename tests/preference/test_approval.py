@@ -9,7 +9,8 @@ from preference.bases import DataSize, named_bases
 from preference.cost import PriceBook, Throughput
 from preference.evaluator_plan import EvaluatorSummary
 from preference.ledger import Entry, Kind, Ledger
-from preference.plan import FIRST_HOUR, SAMPLING, Plan, draft_plan
+from preference.plan import Plan, draft_plan
+from preference.plan_lines import FIRST_HOUR, SAMPLING
 from preference.settings import PreferenceRequest
 from preference.wire import Model
 

@@ -8,7 +8,8 @@ from preference.comparison_page import comparison_markdown, headline_text
 from preference.cost import load_price_book
 from preference.evaluator_plan import EvaluatorSummary
 from preference.ledger import Spent
-from preference.plan import Plan, cheapest_first, draft_plan, plan_markdown, trial_line
+from preference.plan import Plan, cheapest_first, draft_plan, trial_line
+from preference.plan_page import plan_markdown
 from preference.settings import PreferenceRequest
 from preference.wire import BaseModelDetails, Model
 

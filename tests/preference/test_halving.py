@@ -2,7 +2,9 @@ import pytest
 
 from preference.cost import load_price_book
 from preference.halving import halving_text, n_kept, part_of, priced_jobs, rung_jobs, rungs_for
-from preference.plan import TRAINING, PlanRefused, evaluation_starts, plan_markdown, trial_line
+from preference.plan import PlanRefused, trial_line
+from preference.plan_lines import TRAINING, evaluation_starts
+from preference.plan_page import plan_markdown
 from preference.settings import Strategy
 from tests.preference.test_bases import bases, data, plan
 

@@ -5,16 +5,9 @@ from preference.bases import DataSize, named_bases
 from preference.cost import PriceBook, load_price_book, total, training_tokens, usd_text
 from preference.evaluator_plan import EvaluatorSummary, evaluator_text
 from preference.ledger import Entry, Kind, Ledger
-from preference.plan import (
-    FIRST_HOUR,
-    SAMPLING,
-    TRAINING,
-    PlanRefused,
-    actual_lines,
-    draft_plan,
-    plan_markdown,
-    trial_line,
-)
+from preference.plan import PlanRefused, actual_lines, draft_plan, trial_line
+from preference.plan_lines import FIRST_HOUR, SAMPLING, TRAINING
+from preference.plan_page import plan_markdown
 from preference.session import is_session_id, resource, session_id
 from preference.settings import Grid, Method, PreferenceRequest
 from preference.trials import grid_trials

@@ -1,7 +1,9 @@
 import pytest
 
 from preference.comparison import ScoredAnswer
-from preference.plan import TRAINING, PlanRefused, evaluation_starts, plan_markdown
+from preference.plan import PlanRefused
+from preference.plan_lines import TRAINING, evaluation_starts
+from preference.plan_page import plan_markdown
 from preference.search import Batch, Draws, Search, draw_batch, draws_text, worth
 from preference.settings import Method
 from preference.trials import Trial
