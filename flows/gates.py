@@ -110,10 +110,9 @@ def gate(
     form's own checks refuse is asked for again, with the reason on top. Raises GateTimedOut.
     policy: its name and its answer. now: shown below the page and not a part of it, since it may change meanwhile.
     """
-    shown_sha256 = hashlib.sha256(description.encode()).hexdigest()
-    for record in reversed(workspace.lines("approvals.jsonl")):
-        if record["gate"] == key and record["shown_sha256"] == shown_sha256:
-            return form.model_validate(record["answer"])
+    shown_sha256 = _sha256(description)
+    if before := answer_before(workspace, key, description):
+        return form.model_validate(before["answer"])
     if policy:
         name, answer = policy
     else:
@@ -148,6 +147,17 @@ def gate(
     said = f"was answered {decision} at the {key} gate"
     announce(workspace, EventName.GATE_ANSWERED, said, gate=key, decision=decision, by="policy" if policy else "form")
     return answer
+
+
+def answer_before(workspace: Workspace, key: str, description: str) -> dict[str, Any] | None:
+    """The record of this gate's last answer to this page; None where it has none."""
+    shown = _sha256(description)
+    given = reversed(workspace.lines("approvals.jsonl"))
+    return next((record for record in given if record["gate"] == key and record["shown_sha256"] == shown), None)
+
+
+def _sha256(page: str) -> str:
+    return hashlib.sha256(page.encode()).hexdigest()
 
 
 def _asked_usd(facts: dict[str, Any] | None) -> float | None:

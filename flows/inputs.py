@@ -43,6 +43,7 @@ class Asked:
 
     filled: Filled
     catalogue: list[KnownModel]
+    second: SecondReader
     changes: list[Filled] = field(default_factory=list)
 
     @property
@@ -81,7 +82,7 @@ def ask_what_is_missing(run: Session) -> Asked:
         questions += [q for q in look_up_names(run.platform, filled.request) if q.field not in asked]
         questions += [again.question] if again.question else []
         if not questions:
-            return Asked(filled, catalogue)
+            return Asked(filled, catalogue, again)
         facts = again.facts if again.question else {}
         found, empty = _ask(run.workspace, filled, questions, catalogue, number, request.gate_timeout_days, facts)
         closed = [one for one in run.contradictions if one.question.field in {*found, *empty}]
@@ -127,6 +128,7 @@ def change(run: Session, asked: Asked, answer: PlanAnswer) -> None:
         budget = reply("budget_usd", answer.budget)
     except InstructionRefused as error:
         refusal = str(error)
+    asked.second.read_change(reading)
     _without_unknown_models(run, asked, reading)
     filled = fill(asked.request, reading, budget, text_wins=True)
     notes = [f"{field} is {shown_value(value)}, by the form's field." for field, value in budget.items()]

@@ -38,25 +38,25 @@ def most_usd(endpoint: JudgeEndpoint, instruction: str) -> tuple[float, float] |
 
 @task(cache_policy=NO_CACHE)  # the journal is what keeps it
 def read_second_time(
-    workspace: Workspace, endpoint: JudgeEndpoint, instruction: str, budget_usd: float | None
+    workspace: Workspace, endpoint: JudgeEndpoint, instruction: str, budget_usd: float | None, role: str = "reading"
 ) -> SecondReading:
     """The model's reading; what is journaled is not asked again.
 
-    It is bought before there is a plan, so the budget is handed in. Raises OutOfBudget before anything is asked, and
-    UnusableReading, with the reason, where no reading came of it.
+    It is bought before there is a plan, so the budget is handed in. role: the call's, in the ledger. Raises OutOfBudget
+    before anything is asked, and UnusableReading, with the reason, where no reading came of it.
     """
-    wanted = _wanted(endpoint, instruction)
+    wanted, name = _wanted(endpoint, instruction), resource(workspace.session, role)
     with closing(Journal(workspace.path(JOURNAL))) as journal:
         if todo := list(missing(journal, [wanted])):
-            _promise(workspace, endpoint, instruction, budget_usd)
+            _promise(workspace, endpoint, instruction, budget_usd, name)
             try:
                 asyncio.run(buy(endpoint, journal, todo, concurrency=1, price_usd=partial(_price_usd, endpoint)))
             except NotAllowed as error:
-                spending.settle(workspace, _resource(workspace), CATEGORY, 0.0)  # it was turned away
+                spending.settle(workspace, name, CATEGORY, 0.0)  # it was turned away
                 raise UnusableReading(f"the endpoint turned the call away ({error})") from None
         answer, failure = journal.find(wanted.key), journal.failure(wanted.key)
     free = endpoint.usd_per_million == (0, 0)
-    spending.settle(workspace, _resource(workspace), CATEGORY, answer.usd if answer else 0.0 if free else None)
+    spending.settle(workspace, name, CATEGORY, answer.usd if answer else 0.0 if free else None)
     if answer is None:
         raise UnusableReading(f"no answer: {failure}")
     return read_second(answer.text, instruction)
@@ -72,16 +72,14 @@ def _wanted(endpoint: JudgeEndpoint, instruction: str) -> Wanted:
     return Wanted(name, endpoint.model, list(second_messages(instruction)), parameters)
 
 
-def _promise(workspace: Workspace, endpoint: JudgeEndpoint, instruction: str, budget_usd: float | None) -> None:
+def _promise(
+    workspace: Workspace, endpoint: JudgeEndpoint, instruction: str, budget_usd: float | None, name: str
+) -> None:
     price = most_usd(endpoint, instruction)
-    name, usd = _resource(workspace), price[1] if price else None
+    usd = price[1] if price else None
     entry = Entry(kind=Kind.RESERVED, resource=name, category=CATEGORY, usd=usd)
     check_budget(spending.ledger_entries(workspace), entry, budget_usd)
     spending.reserve(workspace, name, CATEGORY, usd)
-
-
-def _resource(workspace: Workspace) -> str:
-    return resource(workspace.session, "reading")
 
 
 def _price_usd(endpoint: JudgeEndpoint, wanted: Wanted, answer: Answer) -> float | None:
