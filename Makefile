@@ -35,7 +35,7 @@ test: dev  ## the suite
 	@$(BIN)/python -m pytest -m "not slow" -q -n $(WORKERS) --dist loadfile
 
 test-slow: dev tools  ## real sweeps, installs, the browser
-	@$(BIN)/python -m pytest -m slow -q
+	@$(BIN)/python -m pytest -m slow -q -n $(WORKERS) --dist loadfile
 
 check: dev  ## format, lint, types
 	@$(BIN)/ruff format --check .
