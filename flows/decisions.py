@@ -9,6 +9,7 @@ from prefect.input import RunInput
 from pydantic import Field
 
 from blocks.workspace import Workspace
+from flows.forms import your_name
 from flows.gates import RunRejected, gate
 from preference.approval import beyond_plan, line_price
 from preference.comparison import Comparison, Contestant, why_not_promoted
@@ -55,13 +56,7 @@ class ComparisonAnswer(RunInput):
         max_length=100,
         json_schema_extra={"position": 1, "only_for": [ComparisonDecision.PROMOTE.value]},
     )
-    name: str = Field(
-        "",
-        title="Your name",
-        description="Kept with the decision.",
-        max_length=100,
-        json_schema_extra={"position": 2},
-    )
+    name: str = your_name(2)
 
 
 class YesNo(StrEnum):
@@ -77,13 +72,7 @@ class PromotionAnswer(RunInput):
         description="Approve deploys it. Reject deploys nothing; the tuned model stays on the platform.",
         json_schema_extra={"position": 0},
     )
-    name: str = Field(
-        "",
-        title="Your name",
-        description="Kept with the decision.",
-        max_length=100,
-        json_schema_extra={"position": 1},
-    )
+    name: str = your_name(1)
 
 
 class SpendingAnswer(RunInput):
@@ -94,13 +83,7 @@ class SpendingAnswer(RunInput):
         description="Approve goes on. Reject ends the run with what it has, and nothing more spent.",
         json_schema_extra={"position": 0},
     )
-    name: str = Field(
-        "",
-        title="Your name",
-        description="Kept with the decision.",
-        max_length=100,
-        json_schema_extra={"position": 1},
-    )
+    name: str = your_name(1)
 
 
 class SpendingRejected(Exception):
@@ -150,13 +133,7 @@ class JudgeAnswer(RunInput):
         "Continue trains and compares by this judge all the same; no candidate is then called a clear winner.",
         json_schema_extra={"position": 0},
     )
-    name: str = Field(
-        "",
-        title="Your name",
-        description="Kept with the decision.",
-        max_length=100,
-        json_schema_extra={"position": 1},
-    )
+    name: str = your_name(1)
 
 
 class EvaluatorAnswer(JudgeAnswer):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from enum import StrEnum
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -12,10 +11,11 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
 from prefect.input import RunInput
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from blocks.workspace import Workspace
 from flows import deadlines
+from flows.forms import PlanAnswer, PlanDecision
 from preference.approval import plan_policy, plan_price, why_it_waits
 from preference.cost import duration_text
 from preference.plan import Plan
@@ -28,44 +28,6 @@ from tasks.progress import enter, say
 Form = TypeVar("Form", bound=RunInput)
 POLL_S = 2  # a resumed run goes on within this
 PREFECT_SLACK_S = 86400  # Prefect's time-out fails the run, so it must not come before ours
-
-
-class PlanDecision(StrEnum):
-    APPROVE = "approve"
-    CHANGE = "change"
-    REJECT = "reject"
-
-
-class PlanAnswer(RunInput):
-    """Approve the plan and its cost, change it, or reject it."""
-
-    decision: PlanDecision = Field(
-        title="Decision",
-        description="Approve starts the sweep. Change plans, prices and asks again. Reject ends the run with nothing "
-        "trained and nothing spent.",
-        json_schema_extra={"position": 0},
-    )
-    change: str = Field(
-        "",
-        title="What to change",
-        description="Only for change, in plain English: Use Qwen3 8B instead. 3 epochs, learning rates 1e-5 and 5e-5.",
-        max_length=2000,
-        json_schema_extra={"position": 1, "only_for": ["change"]},
-    )
-    budget: str = Field(
-        "",
-        title="Budget (USD)",
-        description="Only for change: such as 5. Empty: as it is.",
-        max_length=20,
-        json_schema_extra={"position": 2, "only_for": ["change"]},
-    )
-    name: str = Field(
-        "",
-        title="Your name",
-        description="Kept with the approval.",
-        max_length=100,
-        json_schema_extra={"position": 3},
-    )
 
 
 class GateTimedOut(Exception):

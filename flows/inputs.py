@@ -11,7 +11,8 @@ from prefect.input import RunInput
 from pydantic import Field, create_model
 
 from blocks.workspace import Workspace
-from flows.gates import PlanAnswer, RunRejected, gate
+from flows.forms import PlanAnswer, your_name
+from flows.gates import RunRejected, gate
 from flows.scoring import Scoring
 from flows.second_reading import FIELD as SECOND_READING
 from flows.second_reading import SecondReader
@@ -208,9 +209,8 @@ def inputs_form(questions: list[Question]) -> type[RunInput]:
     )
     fields["name"] = (
         str,
-        Field("", title="Your name", description="Kept with the answer.", max_length=100,
-              json_schema_extra={"position": len(fields)}),
-    )  # fmt: skip
+        your_name(len(fields)),
+    )
     return create_model("InputsAnswer", __base__=RunInput, __doc__="What is missing for the plan.", **fields)
 
 

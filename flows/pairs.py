@@ -12,6 +12,7 @@ from prefect.input import RunInput
 from pydantic import Field
 
 from flows.decisions import approve_new_spending
+from flows.forms import your_name
 from flows.gates import gate
 from flows.scoring import JudgeScoring, Scoring, ready_scorer, when_first_asked
 from flows.sessions import Session
@@ -45,13 +46,7 @@ class PairsAnswer(RunInput):
         description="Continue buys the rest of the pairs as planned. Stop ends the run with nothing more bought.",
         json_schema_extra={"position": 0},
     )
-    name: str = Field(
-        "",
-        title="Your name",
-        description="Kept with the decision.",
-        max_length=100,
-        json_schema_extra={"position": 1},
-    )
+    name: str = your_name(1)
 
 
 @dataclass(frozen=True)

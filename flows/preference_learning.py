@@ -11,7 +11,8 @@ from prefect.flows import Flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.decisions import approve_new_spending, review
-from flows.gates import PlanDecision, approve
+from flows.forms import PlanDecision
+from flows.gates import approve
 from flows.inputs import Asked, Draft, ask_what_is_missing, change, draft_or_take_back
 from flows.pairs import pairs_from_prompts
 from flows.runs import session_of

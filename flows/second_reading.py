@@ -20,6 +20,7 @@ from pydantic import Field
 
 from blocks.judge import JudgeEndpoint
 from flows.decisions import YesNo
+from flows.forms import your_name
 from flows.gates import answer_before, gate
 from flows.sessions import Session
 from preference.cost import usd_text
@@ -44,13 +45,7 @@ class ReadingAnswer(RunInput):
         description="Approve makes the call, and shows where the readings differ. Reject goes on without it.",
         json_schema_extra={"position": 0},
     )
-    name: str = Field(
-        "",
-        title="Your name",
-        description="Kept with the decision.",
-        max_length=100,
-        json_schema_extra={"position": 1},
-    )
+    name: str = your_name(1)
 
 
 class SecondReader:

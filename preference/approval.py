@@ -90,4 +90,6 @@ def approval_text(record: Mapping[str, Any]) -> str:
     who = f" by {told['name']}" if told.get("name") else ""
     by = f" by policy: {record['policy']}" if record.get("policy") else who
     cost = f", at {Price.model_validate(record['cost']).text()}" if record.get("cost") else ""
+    if reading := record.get("second_reading_usd"):
+        cost += f", a second reading priced at {usd_text(reading[1])} USD at most"
     return f"{record.get('gate')} gate: {decision}{by}, {record.get('at')}{cost}"

@@ -7,7 +7,7 @@ import pytest
 from flows.answering import answer_in_words
 from flows.asking import CannotAnswer
 from flows.decisions import ComparisonAnswer, JudgeAnswer, PromotionAnswer, SpendingAnswer
-from flows.gates import PlanAnswer
+from flows.forms import PlanAnswer
 from flows.inputs import inputs_form
 from flows.runs import Question
 from preference.instruction_reading import Question as Missing

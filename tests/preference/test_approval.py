@@ -120,6 +120,10 @@ def test_what_has_no_price_was_accepted_once():
         ({"answer": {"decision": "approve", "name": "Ada"}}, "plan gate: approve by Ada, now"),
         ({"answer": {"decision": "promote", "candidate": "t2"}}, "plan gate: promote t2, now"),
         (
+            {"answer": {"decision": "go on", "name": "Ada"}, "second_reading_usd": [0.004, 0.0123]},
+            "plan gate: go on by Ada, now, a second reading priced at 0.01 USD at most",
+        ),
+        (
             {
                 "answer": {"decision": "approve", "name": ""},
                 "policy": "auto_approve_up_to_usd 5.00, which 3.00 does not pass",
