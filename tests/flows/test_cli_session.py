@@ -43,6 +43,14 @@ def test_a_session_says_where_it_stands():
     assert json.loads(session("get", OLD, "--json").stdout)["outcome"] == "promoted"
 
 
+def test_where_prefect_cannot_be_reached_the_folder_still_tells(monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    result = session("get", NEW, "--json")
+    assert (result.exit_code, "no Prefect API is there" in result.stderr) == (0, True), result.output
+    told = json.loads(result.stdout)
+    assert (told["state"], told["question"]) == ("waiting", None)
+
+
 def test_the_report_is_printed():
     assert "**Promoted t1.**" in session("report", OLD).stdout
     assert json.loads(session("report", OLD, "--json").stdout) == {"session": OLD, "report": "**Promoted t1.**\n"}
