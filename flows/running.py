@@ -36,7 +36,7 @@ def run_request(request: PreferenceRequest, *, yes: bool, again: str = "", shown
 def ended(session: str) -> dict[str, Any]:
     """For programs: how the session ended, and where to look."""
     from blocks.workspace import Workspace
-    from preference.report import EndpointFacts
+    from preference.report_facts import EndpointFacts
 
     workspace = Workspace(session)
     record = workspace.read("session.json", SessionRecord)
@@ -56,7 +56,7 @@ def _conclude(session: str, url: str, again: str, shown: Console) -> None:
     from blocks.workspace import Workspace
     from preference.comparison import Comparison
     from preference.comparison_page import headline_text
-    from preference.report import EndpointFacts
+    from preference.report_facts import EndpointFacts
 
     workspace = Workspace(session)
     record = workspace.read("session.json", SessionRecord)

@@ -4,88 +4,18 @@ from __future__ import annotations
 
 import re
 
-from pydantic import BaseModel
-
 from preference.advice import worth_trying
 from preference.approval import approval_text
-from preference.comparison import Comparison
 from preference.comparison_page import comparison_markdown, headline_text
-from preference.cost import CostLine, duration_text, total, usd_text
-from preference.pairs import PairsMade, pairs_markdown
+from preference.cost import duration_text
+from preference.pairs import pairs_markdown
 from preference.plan import Plan
-from preference.plan_lines import FIRST_HOUR
 from preference.plan_page import bases_text
-from preference.qualification import Qualification, qualification_markdown
-from preference.search import Draws, draws_text
-from preference.session import Outcome, SessionRecord
-from preference.targets import Stopped
-from preference.trials import Trial
-
-
-class TrialFacts(BaseModel):
-    """How a trial went, as the report tells it."""
-
-    trial: Trial
-    job_state: str
-    message: str = ""
-    first_loss: float | None = None
-    last_loss: float | None = None
-    last_accuracy: float | None = None  # share of pairs whose chosen answer the tuned model prefers
-    n_steps: int = 0
-    seconds: float | None = None
-    seed: int | None = None
-    health: list[str] = []  # what its metrics should make one doubt
-
-
-class EndpointFacts(BaseModel):
-    model: str
-    deployment: str
-    address: str
-    base_url: str
-    question: str
-    answer: str
-
-
-class Usage(BaseModel):
-    """What the session bought, from the journal."""
-
-    model: str
-    n_answers: int
-    prompt_tokens: int
-    completion_tokens: int
-
-
-class EvaluatorFacts(BaseModel):
-    """The code that scored, and how it did when it was tried before the training."""
-
-    file: str
-    code: str
-    n_tried: int = 0  # answers of training pairs, each scored twice
-    faults: list[str] = []
-
-
-class ReportFacts(BaseModel):
-    """All that the report is made of; what is None did not come to pass."""
-
-    record: SessionRecord
-    plan: Plan | None = None
-    approvals: list[dict[str, object]] = []
-    trials: list[TrialFacts] = []
-    comparison: Comparison | None = None
-    endpoint: EndpointFacts | None = None
-    usage: list[Usage] = []
-    n_possibly_billed_twice: int = 0
-    actual: list[CostLine] = []
-    versions: dict[str, str] = {}
-    examples: list[dict[str, str]] = []
-    pairs: PairsMade | None = None  # where the dataset had prompts alone
-    draws: Draws | None = None  # what a search drew
-    stopped: Stopped | None = None  # before all was trained
-    judge: Qualification | None = None
-    evaluator: EvaluatorFacts | None = None
-    datasets: dict[str, str] = {}  # by role: name, rows and hash
-    pictures: list[str] = []  # those that are in figures/, by name
-
+from preference.qualification import qualification_markdown
+from preference.report_cost import cost_section
+from preference.report_facts import EndpointFacts, ReportFacts
+from preference.search import draws_text
+from preference.session import Outcome
 
 PICTURES = {
     "win-rates": "Win rate of each candidate against the base, with 95 % intervals",
@@ -108,7 +38,7 @@ def final_report(facts: ReportFacts) -> str:
         _pairs(facts),
         _training(facts),
         _next(facts),
-        _cost(facts),
+        cost_section(facts),
         _evaluator(facts),
         _provenance(facts),
         _verifying(facts),
@@ -315,54 +245,6 @@ def _next(facts: ReportFacts) -> str:
         return ""
     found = worth_trying(facts.comparison, [fact.trial for fact in facts.trials])
     return "## Worth trying next\n\n" + "\n".join(f"- {text}" for text in found) if found else ""
-
-
-def _cost(facts: ReportFacts) -> str:
-    if facts.plan is None:
-        return ""
-    actual = {line.what: line for line in facts.actual}
-    rows = [
-        "| cost | estimated, USD | actual, USD | difference | estimated time | actual time |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    planned = {line.what: line for line in facts.plan.lines}
-    for what in [*planned, *(what for what in actual if what not in planned)]:
-        rows.append(_cost_row(what, planned.get(what), actual.get(what)))
-    rows.append(_cost_row("**Total**", total(facts.plan.lines), total(facts.actual), timed=False))
-    notes = ["Actual cost is computed from usage, metrics and deployment time at the plan's prices."]
-    notes += [
-        f"{line.what}: {line.quantity}; {usd_text(line.usd_low)} USD of it are known"
-        + ("." if line.usd_high is None else f", and it is at most {usd_text(line.usd_high)} USD in all.")
-        for line in facts.actual
-        if line.usd is None
-    ]
-    if facts.endpoint and FIRST_HOUR in planned and planned[FIRST_HOUR].usd != 0:
-        per_hour = usd_text(planned[FIRST_HOUR].usd)
-        notes.append(f"The deployed model goes on costing while it is awake: {per_hour} USD an hour.")
-    notes += [
-        f"{u.n_answers} answers of `{u.model}`: {u.prompt_tokens:,} prompt and "
-        f"{u.completion_tokens:,} completion tokens."
-        for u in facts.usage
-    ]
-    if facts.n_possibly_billed_twice:
-        notes.append(
-            f"{facts.n_possibly_billed_twice} calls were in flight when a process died, and may have been billed twice."
-        )
-    return "## Cost\n\n" + "\n".join(rows) + "\n\n" + "\n".join(f"- {note}" for note in notes)
-
-
-def _cost_row(what: str, planned: CostLine | None, real: CostLine | None, *, timed: bool = True) -> str:
-    """Estimated against actual; a dash is what was not planned, or did not take place."""
-    estimated, actual = (line.usd if line else None for line in (planned, real))
-    difference = None if estimated is None or actual is None else actual - estimated
-    cells = [
-        usd_text(planned.usd) if planned else "–",
-        usd_text(real.usd) if real else "–",
-        "–" if difference is None else f"{difference:+.2f}",
-        duration_text(planned.seconds) if planned and timed else "–",
-        duration_text(real.seconds) if real and timed else "–",
-    ]
-    return f"| {what} | {' | '.join(cells)} |"
 
 
 def _provenance(facts: ReportFacts) -> str:

@@ -12,7 +12,7 @@ from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
 from preference.bases import Champion, PlannedBase
 from preference.plan import Plan
-from preference.report import EndpointFacts
+from preference.report_facts import EndpointFacts
 from preference.session import Outcome, SessionRecord, is_session_id
 from preference.settings import PreferenceRequest
 from tasks.progress import say

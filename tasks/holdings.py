@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from blocks.client import FireworksClient
 from blocks.workspace import Workspace
-from preference.report import EndpointFacts
+from preference.report_facts import EndpointFacts
 from preference.session import resource
 from preference.wire import TERMINAL_JOB_STATES, resource_id
 

@@ -20,7 +20,8 @@ from preference.pairs import PairsMade
 from preference.plan import Plan, actual_lines
 from preference.plan_lines import TRAINING
 from preference.plan_page import plan_markdown
-from preference.report import EndpointFacts, EvaluatorFacts, ReportFacts, TrialFacts, Usage, final_report
+from preference.report import final_report
+from preference.report_facts import EndpointFacts, EvaluatorFacts, ReportFacts, TrialFacts, Usage
 from preference.search import Draws
 from preference.session import SessionRecord, SessionState, is_session_id
 from preference.targets import Stopped

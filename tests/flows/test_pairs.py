@@ -22,7 +22,7 @@ from blocks.journal import Journal
 from blocks.workspace import Workspace
 from flows.preference_learning import preference_learning
 from flows.strong_model import find_strong, strong_of
-from preference.report import EndpointFacts
+from preference.report_facts import EndpointFacts
 from preference.session import Outcome, SessionRecord
 from preference.trials import Trial
 from preference.wire import SUCCEEDED_JOB_STATES
