@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -11,6 +12,7 @@ from prefect.states import Running
 from blocks.workspace import Workspace
 from preference.session import SessionRecord, SessionState
 from preference.settings import PreferenceRequest
+from tests.flows.test_recovery import jobs, wait_for
 
 
 def test_only_a_session_whose_process_died_is_taken_up_and_only_once(session_command, create_session, home):
@@ -52,3 +54,19 @@ def test_only_a_session_whose_process_died_is_taken_up_and_only_once(session_com
         result = session_command("resume", session)
         assert (result.exit_code, "has ended (cancelled)" in result.stderr) == (4, True), result.stderr
         client.delete_flow_run(new)
+
+
+def test_cancel_ends_what_a_killed_process_left(local_server, create_session, work, session_command, home):
+    made = create_session("!hang", auto_approve_up_to_usd=0)
+    process = work(made["flow_run"])
+    wait_for(lambda: "RUNNING" in "".join(job["state"] for job in jobs(local_server.url).values()), "a job")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    result = session_command("cancel", made["session"])
+    assert (result.exit_code, f"job pw-{made['session']}-t1" in result.stdout) == (0, True), result.output
+    assert {job["state"] for job in jobs(local_server.url).values()} <= {"JOB_STATE_CANCELLING", "JOB_STATE_CANCELLED"}
+    with get_client(sync_client=True) as client:
+        assert client.read_flow_run(UUID(made["flow_run"])).state.is_cancelled()
+    record = Workspace(made["session"], home).read("session.json", SessionRecord)
+    assert record is not None
+    assert record.state is SessionState.CANCELLED
