@@ -6,7 +6,9 @@ from enum import StrEnum
 from typing import Any
 
 from prefect.input import RunInput
-from pydantic import Field
+from pydantic import Field, field_validator
+
+from preference.instruction_guard import check_text
 
 
 def your_name(position: int) -> Any:
@@ -50,3 +52,10 @@ class PlanAnswer(RunInput):
         json_schema_extra={"position": 2, "only_for": ["change"]},
     )
     name: str = your_name(3)
+
+    @field_validator("change")
+    @classmethod
+    def _holds_no_key(cls, change: str) -> str:
+        """The answer is written into the run's log and its approvals: what looks like a key must not get there."""
+        check_text(change)
+        return change

@@ -170,7 +170,8 @@ def _ask(form: type[Form], key: str, description: str, *, session: str, timeout_
                 suspend_flow_run(wait_for_input=shown, key=attempt_key)
             return form.model_validate(_pause(shown, attempt_key, _no(form), timeout_s))
         except ValidationError as error:
-            refusal = "> " + "; ".join(fault["msg"] for fault in error.errors()) + "\n\n"
+            told = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
+            refusal = f"> {told}\n\n"
         except _TimedOut:
             raise GateTimedOut(f"nobody answered the {key.split('-')[0]} gate within {_waited(timeout_s)}") from None
     raise RuntimeError(f"the {key} gate was answered 100 times, and never validly")

@@ -135,6 +135,17 @@ def test_a_plan_is_changed_as_often_as_wanted(server, make_request, answering, h
     assert plan.request.budget_usd == 7.5
 
 
+def test_a_key_in_a_change_is_refused_and_written_nowhere(server, make_request, answering, home, caplog):
+    key = "token=a1b2c3d4e5f6a7b8c9d0"
+    with answering({"plan": [{"decision": "change", "change": f"Use 3 epochs, {key}"}, REJECT]}) as gates:
+        state = run(said(make_request(server.url), ""))
+    assert state.name == "Rejected", state.message
+    assert "> the text holds what looks like a key" in gates.pages[1][1]
+    assert key not in caplog.text
+    session = Workspace(SESSION, home).folder
+    assert not [file for file in session.rglob("*") if file.is_file() and key.encode() in file.read_bytes()]
+
+
 def test_a_changed_and_approved_plan_is_what_runs(server, make_request, answering, home):
     answers = {
         "plan": [{"decision": "change", "change": "rank 16, at most 8 tokens per answer"}, {"decision": "approve"}],
