@@ -5,7 +5,7 @@ export PREFWORKS_HOME ?= $(CURDIR)/.prefworks
 export DO_NOT_TRACK := 1
 BIN := .venv/bin
 
-.PHONY: help install dev tools demo demo-prompts up down test test-slow check
+.PHONY: help install dev tools demo demo-prompts up down test test-slow test-readme check
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -35,7 +35,10 @@ test: dev  ## the suite
 	@$(BIN)/python -m pytest -m "not slow" -q -n $(WORKERS) --dist loadfile
 
 test-slow: dev tools  ## real sweeps, installs, the browser
-	@$(BIN)/python -m pytest -m slow -q -n $(WORKERS) --dist loadfile
+	@$(BIN)/python -m pytest -m "slow and not demo" -q
+
+test-readme: dev tools  ## every command of the README and the docs, the demo included
+	@$(BIN)/python -m pytest -m demo -q
 
 check: dev  ## format, lint, types
 	@$(BIN)/ruff format --check .

@@ -25,6 +25,8 @@ PHASES = {  # the word that is never answered, and what is up then
     "judging": ("/tuned", ["deployment eval", "deployment judge"]),
     "pairs": ("Say what a", ["deployment pairs-strong", "deployment pairs-weak"]),
 }
+CASES = [("training", "prefect"), ("training", "prefworks"), ("sampling", "prefect"), ("judging", "prefworks")]
+CASES += [("pairs", "prefworks")]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -60,8 +62,7 @@ def make_cancellable(start_local_server, pairs_and_judge, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("by", ["prefect", "prefworks"])
-@pytest.mark.parametrize("phase", list(PHASES))
+@pytest.mark.parametrize(("phase", "by"), CASES)
 def test_a_cancelled_run_leaves_nothing_that_costs(prefect_up, make_cancellable, save_block, phase, by):
     prefect, environment = prefect_up
     url, request, seen = make_cancellable(phase)

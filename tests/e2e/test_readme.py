@@ -4,7 +4,7 @@ The clone's .venv is a link to ours, so that what `make` installs first is there
 from what ours was installed from, the test fails rather than change it. What is not run as it stands:
 
 - `make demo-prompts` takes a second demo's minutes, and is run by hand: only what it would do is looked at.
-- `make test` would run itself: only what it would do is looked at. CI runs it beside this.
+- `make test` would run itself: only what it would do is looked at. CI runs it.
 - `--base-url https://api.fireworks.ai` becomes the local server's address, since a test has no account.
 - the notifications' addresses are of nobody.
 - `pip install torch ...` needs the network: its version and index are held to the lock file and the installer's.
@@ -65,6 +65,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.demo
 @pytest.mark.timeout(60 * MINUTES)
 def test_every_command_of_the_readme_and_the_docs_does_what_it_says(environment):
     demo = ""

@@ -36,8 +36,8 @@ def test_a_run_is_started_approved_reviewed_and_read_in_the_browser(
 
     run = prefect.wait_at("plan")
     form = open_resume_form(page, prefect, run)
-    assert "Plan: tune" in form.inner_text()
-    assert "6 jobs" in form.inner_text()
+    form.get_by_text("Plan: tune").first.wait_for()  # the page is drawn after the fields
+    form.get_by_text("6 jobs").first.wait_for()
     picture(page, "plan-gate")
     choose(page, form, "change")
     form.get_by_label("What to change").fill("Use learning rates 1e-4 and 3e-4 with beta 0.1.")
@@ -46,14 +46,14 @@ def test_a_run_is_started_approved_reviewed_and_read_in_the_browser(
     first = run["state"]["state_details"]["pause_key"]
     run = prefect.wait_at("plan", but=first)
     form = open_resume_form(page, prefect, run)
-    assert "2 jobs" in form.inner_text()
+    form.get_by_text("2 jobs").first.wait_for()
     picture(page, "changed-plan")
     choose(page, form, "approve")
     form.get_by_role("button", name="Resume").click()
 
     run = prefect.wait_at("comparison")
     form = open_resume_form(page, prefect, run)
-    assert "base: " in form.inner_text()
+    form.get_by_text("base: ").first.wait_for()
     picture(page, "comparison-gate")
     choose(page, form, "promote")
     form.get_by_label("Candidate").fill("t1")
