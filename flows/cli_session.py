@@ -114,7 +114,7 @@ def report(session: SessionId, as_json: AsJson = False) -> None:
 
 def _question(session: str) -> Question | None:
     """What it waits for, if a Prefect server that we can reach knows it."""
-    if not ("PREFECT_API_URL" in os.environ or services.running("prefect-server")):
+    if not _has_server():
         return None
     try:
         connect()
@@ -131,7 +131,7 @@ def _question(session: str) -> Question | None:
 
 def _is_scheduled(session: str) -> bool:
     """Whether the Prefect server that we would speak to, if there is one, has a run for it that did not begin."""
-    if not ("PREFECT_API_URL" in os.environ or services.running("prefect-server")):
+    if not _has_server():
         return False
     connect()
     from prefect.client.orchestration import get_client
@@ -141,6 +141,11 @@ def _is_scheduled(session: str) -> bool:
     with get_client(sync_client=True) as client:
         run = find_run(client, session)
     return run is not None and run.state is not None and (run.state.is_scheduled() or run.state.is_pending())
+
+
+def _has_server() -> bool:
+    """Whether there is a Prefect server that we would speak to."""
+    return "PREFECT_API_URL" in os.environ or services.running("prefect-server") is not None
 
 
 def session_records() -> list[SessionRecord]:

@@ -207,10 +207,7 @@ def inputs_form(questions: list[Question]) -> type[RunInput]:
             json_schema_extra={"position": -1},
         ),
     )
-    fields["name"] = (
-        str,
-        your_name(len(fields)),
-    )
+    fields["name"] = (str, your_name(len(fields)))
     return create_model("InputsAnswer", __base__=RunInput, __doc__="What is missing for the plan.", **fields)
 
 

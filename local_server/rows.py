@@ -13,8 +13,9 @@ from typing import Any
 
 import orjson
 
+from preference.wire import MAX_EXAMPLES
+
 MIN_PREFERENCE_ROWS = 3
-MAX_PREFERENCE_ROWS = 3_000_000
 
 
 class RowFault(ValueError):
@@ -35,17 +36,16 @@ def check_preference_rows(path: Path) -> int:
         count += 1
     if count < MIN_PREFERENCE_ROWS:
         raise RowFault(f"the dataset has {count} rows; at least {MIN_PREFERENCE_ROWS} are required")
-    if count > MAX_PREFERENCE_ROWS:
-        raise RowFault(f"the dataset has {count} rows; at most {MAX_PREFERENCE_ROWS} are allowed")
+    if count > MAX_EXAMPLES:
+        raise RowFault(f"the dataset has {count} rows; at most {MAX_EXAMPLES} are allowed")
     return count
 
 
 def check_examples(n_rows: int, epochs: int) -> None:
     """Raises RowFault for more examples than a job takes, whichever epoch they are seen in."""
-    if n_rows * epochs > MAX_PREFERENCE_ROWS:
+    if n_rows * epochs > MAX_EXAMPLES:
         raise RowFault(
-            f"{n_rows} rows for {epochs} epochs are {n_rows * epochs} examples; "
-            f"at most {MAX_PREFERENCE_ROWS} are allowed"
+            f"{n_rows} rows for {epochs} epochs are {n_rows * epochs} examples; at most {MAX_EXAMPLES} are allowed"
         )
 
 

@@ -76,10 +76,10 @@ class Trainer:
             rows: int | None = dataset.private.get("preference_rows")
             if rows is None:
                 rows = await asyncio.to_thread(check_preference_rows, path)
+                self._store.update(dataset.name, private={"preference_rows": rows})
             check_examples(rows, job.body["trainingConfig"].get("epochs") or 1)
         except RowFault as fault:
             raise JobFailed("INVALID_ARGUMENT", f"{dataset.name}: {fault}") from None
-        self._store.update(dataset.name, private={"preference_rows": rows})
         return path
 
     async def _base_model(self, job: Record) -> tuple[BaseModelEntry, Path]:

@@ -25,8 +25,9 @@ from preference.formats import BadDataset, atomic_file
 from preference.formats_rows import API_FIELDS
 from preference.near import NearGroups, alone, find_groups, save_groups
 from preference.row_index import Hashes, RowIndex, group_hashes
+from preference.wire import MAX_EXAMPLES
 
-MIN_TRAIN_ROWS, MAX_TRAIN_ROWS = 3, 3_000_000  # the API's own
+MIN_TRAIN_ROWS, MAX_TRAIN_ROWS = 3, MAX_EXAMPLES  # the API's own
 MIN_HELD_OUT_PROMPTS = 3
 WINDOW_BYTES = 8 << 20  # a multiple of any page
 LINES_NAMED = 20

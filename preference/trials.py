@@ -29,7 +29,6 @@ _UNKNOWN_SIZE = 8e9
 _BETAS = (0.1, 0.3)  # 0.1: arXiv:2305.18290, appendix B; higher keeps closer to the base
 _LAMBDAS = (1.0,)  # the Fireworks cookbook's
 RANKS = (8,)  # the API's default
-MAX_EXAMPLES = 3_000_000  # of one job, rows × epochs (docs: fine-tuning/dpo-fine-tuning)
 EPOCHS = (1,)  # one first, as Tülu 3 and Zephyr have it
 
 
@@ -143,11 +142,11 @@ def grid_trials(session: str, request: PreferenceRequest, bases: Sequence[wire.M
 def too_many_examples(trials: Sequence[Trial], n_train: int) -> str:
     """Why the platform would refuse the longest of these jobs on so many pairs; "" where it would not."""
     epochs = max(trial.epochs for trial in trials)
-    if n_train * epochs <= MAX_EXAMPLES:
+    if n_train * epochs <= wire.MAX_EXAMPLES:
         return ""
     return (
         f"{n_train:,} training pairs for {epochs} epochs are {n_train * epochs:,} examples, and a job takes "
-        f"{MAX_EXAMPLES:,} at most. Ask for {_most(MAX_EXAMPLES // n_train)}, or take rows out of the file."
+        f"{wire.MAX_EXAMPLES:,} at most. Ask for {_most(wire.MAX_EXAMPLES // n_train)}, or take rows out of the file."
     )
 
 

@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 SUCCEEDED_JOB_STATES = frozenset({"JOB_STATE_COMPLETED", "JOB_STATE_EARLY_STOPPED"})
 FAILED_JOB_STATES = frozenset({"JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED", "JOB_STATE_DELETED"})
 TERMINAL_JOB_STATES = SUCCEEDED_JOB_STATES | FAILED_JOB_STATES
+MAX_EXAMPLES = 3_000_000  # of one job, rows × epochs (docs: fine-tuning/dpo-fine-tuning)
 
 _ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _DURATION = re.compile(r"(-?\d+(?:\.\d+)?)s")

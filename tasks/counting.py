@@ -19,10 +19,7 @@ EVERY_S = 2.0
 
 
 class CallProgress:
-    """Counts calls as they end, and shows them from a thread of its own, since Prefect's calls take their time.
-
-    What is over before the first look leaves no artifact.
-    """
+    """Counts calls as they end, and shows them from a thread of its own, since Prefect's calls take their time."""
 
     def __init__(self, key: str, what: str, n_wanted: int) -> None:
         """key: the artifact's, lower-case letters, digits and dashes. what: is counted, such as answers."""
@@ -67,8 +64,7 @@ class CallProgress:
             return
         while not self._over.wait(EVERY_S):
             self._show()
-        if self._artifact is not None:
-            self._show()
+        self._show()
 
     def _show(self) -> None:
         percent = 100.0 * self.n_seen / self._n_wanted if self._n_wanted else 100.0

@@ -207,15 +207,20 @@ def work() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
         process.wait(60)
 
 
-def better(conversation: str, one: str, other: str) -> bool | None:
-    """The tuned model's answers, and the shorter ones of the training pairs."""
-    if one.endswith("/tuned") or other.endswith("/tuned"):
-        return None if one.endswith("/tuned") and other.endswith("/tuned") else one.endswith("/tuned")
-    return one.startswith("Short on")
+@pytest.fixture
+def better() -> Callable[[str, str, str], bool | None]:
+    """What the judges find better: the tuned model's answers, and the shorter ones of the training pairs."""
+
+    def first_is(conversation: str, one: str, other: str) -> bool | None:
+        if one.endswith("/tuned") or other.endswith("/tuned"):
+            return None if one.endswith("/tuned") and other.endswith("/tuned") else one.endswith("/tuned")
+        return one.startswith("Short on")
+
+    return first_is
 
 
 @pytest.fixture
-def judges():
+def judges(better):
     served = ScriptedJudges(better)
     yield served
     served.stop()

@@ -18,17 +18,14 @@ RUBRIC = "The better answer:\n- is by the tuned model"
 REVERSE, TIE = "hammer", "river"  # words of prompts whose pairs the judge sees otherwise
 
 
-def better(conversation: str, one: str, other: str) -> bool | None:
-    if TIE in conversation or one.endswith("/tuned") == other.endswith("/tuned"):
-        return None
-    return one.endswith("/tuned") != (REVERSE in conversation)
-
-
 @pytest.fixture
-def judges():
-    served = ScriptedJudges(better)
-    yield served
-    served.stop()
+def better():
+    def first_is(conversation: str, one: str, other: str) -> bool | None:
+        if TIE in conversation or one.endswith("/tuned") == other.endswith("/tuned"):
+            return None
+        return one.endswith("/tuned") != (REVERSE in conversation)
+
+    return first_is
 
 
 @pytest.fixture
