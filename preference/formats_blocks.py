@@ -225,14 +225,17 @@ class Block:
     def _prompt_hashes(self, shape: _Shape, texts: _Texts) -> bytes:
         """As prompt_hash gives them; where there are only capitals to fold, the texts need not be decoded."""
         begins, ends = texts.begins[: shape.n_prompt_texts], texts.ends[: shape.n_prompt_texts]
-        prompts = list(self._cut_rows(begins, ends))
-        hashes = [xxh3_128_digest(b" ".join(prompt).lower()) for prompt in prompts]
-        odd = self._ends_in_space(ends)
+        prompts = self._cut(begins[0], ends[0])
+        if shape.n_prompt_texts > 1:
+            prompts = list(map(b" ".join, self._cut_rows(begins, ends)))
+        hashes = list(map(xxh3_128_digest, map(bytes.lower, prompts)))
+        odd = (self._bytes[ends - 1] == _SPACE).any(axis=0)
         for places in (self._backslashes, self._find_double_spaces()):
-            odd |= np.searchsorted(places, begins) < np.searchsorted(places, ends)
-        odd[:, ~self._are_ascii[texts.lines]] = True
-        for i in np.flatnonzero(odd.any(axis=0)).tolist():
-            hashes[i] = prompt_hash("\n".join(orjson.loads(b'"%b"' % text) for text in prompts[i]))
+            odd |= np.searchsorted(places, begins[0]) < np.searchsorted(places, ends[-1])
+        for i in np.flatnonzero(~self._are_ascii[texts.lines]).tolist():
+            odd[i] |= not prompts[i].isascii()
+        for i in np.flatnonzero(odd).tolist():
+            hashes[i] = prompt_hash(orjson.loads(b'"%b"' % prompts[i]))
         return b"".join(hashes)
 
     def _cut(self, begins: Places, ends: Places) -> list[bytes]:

@@ -1,9 +1,9 @@
 """A large plain file's parts, scanned side by side, and the canonical rows written in their order.
 
-Rows that are canonical as they stand are found by threads, since numpy lets go of Python's lock; a part of them is
-copied from the source by the kernel. Converting rows holds the lock, so parts that start with other rows go to
-processes. `python -m preference.formats_parallel FILE` is one: it reads parts as JSON lines and answers with
-pickles. It is ours, so these can be trusted.
+The program reads parts itself, beside processes that each start with the first part they are asked for: checking and
+hashing rows holds Python's lock for half of the time, so threads would hardly help. Rows that are canonical as they
+stand are copied from the source by the kernel. `python -m preference.formats_parallel FILE` is such a process: it
+reads parts as JSON lines and answers with pickles. It is ours, so these can be trusted.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from itertools import islice
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import IO
 
-from preference.formats_blocks import Block
 from preference.formats_lines import READ_AHEAD_BYTES, find_parts, read_blocks
 from preference.formats_scan import MAX_ROW_BYTES, Scan, Scanner, without_mark
 
 PARALLEL_FROM_BYTES = 32 << 20  # below, a process takes longer to start than it saves
 PART_BYTES = 4 << 20
-_AHEAD = 4  # parts that may wait for an earlier one, for each thread
-_LOOK_BYTES = 1 << 16  # of a part, to see whether its rows are canonical as they stand
+_MOST_AT_ONCE = 8
+_AHEAD = 12  # parts that may wait for an earlier one, for each process: one begins when it has started
 
 Part = tuple[int, int]  # start and end in bytes
 Result = tuple[Scan, bytes | None]  # what was found, and canonical bytes (None: as in the source)
@@ -68,9 +69,10 @@ def scan_file(path: Path, out: IO[bytes], n_at_once: int | None = None, part_byt
     """The whole file, its canonical rows written to out."""
     whole = Scan()
     out.flush()
-    with path.open("rb") as source, _Children(path) as children:
+    n_processes = (n_at_once or min(os.cpu_count() or 1, _MOST_AT_ONCE)) - 1
+    with path.open("rb") as source, _Crew(path, n_processes) as crew:
         parts = list(find_parts(source, part_bytes))
-        for part, (scan, data) in zip(parts, children.scan(parts, n_at_once or os.cpu_count() or 1), strict=True):
+        for part, (scan, data) in zip(parts, crew.scan(parts), strict=True):
             if data is None:
                 _copy(source.fileno(), out.fileno(), part)
             else:
@@ -97,69 +99,67 @@ def _write(target: int, data: bytes) -> None:
         view = view[os.write(target, view) :]
 
 
-class _Children:
-    """Processes that take parts whose rows have to be converted; each is started when it is first needed."""
+class _Crew:
+    """Ourselves and processes beside us, each taking the next part when it is done with one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, n_processes: int) -> None:
         self._path = path
-        self._all: list[subprocess.Popen[bytes]] = []
-        self._idle: list[subprocess.Popen[bytes]] = []
-        self._lock = threading.Lock()
+        self.processes = [_start(path) for _ in range(n_processes)]
+        self._todo: SimpleQueue[tuple[Part, Future[Result]] | None] = SimpleQueue()
+        self._threads = [threading.Thread(target=self._scan_elsewhere, args=(each,)) for each in self.processes]
 
-    def __enter__(self) -> _Children:
+    def __enter__(self) -> _Crew:
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        for child in self._all:
-            child.kill()
-            child.communicate()
+        for process in self.processes:
+            process.kill()
+            self._todo.put(None)
+        for thread, process in zip(self._threads, self.processes, strict=True):
+            thread.join()
+            process.communicate()
 
-    def scan(self, parts: Iterable[Part], n_at_once: int) -> Iterator[Result]:
+    def scan(self, parts: Iterable[Part]) -> Iterator[Result]:
         """Results in the parts' order; a bounded number of parts is scanned ahead."""
-        waiting: deque[Future[Result]] = deque()
-        with ThreadPoolExecutor(n_at_once) as threads:
-            try:
-                for part in parts:
-                    waiting.append(threads.submit(self._scan_part, part))
-                    if len(waiting) > _AHEAD * n_at_once:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                threads.shutdown(wait=True, cancel_futures=True)
-
-    def _scan_part(self, part: Part) -> Result:
+        left, waiting = iter(parts), deque[Future[Result]]()
         with self._path.open("rb", buffering=READ_AHEAD_BYTES) as file:
-            if _is_ready(file, part):
-                return scan_part(file, part)
-        with self._lock:
-            if not self._idle:
-                self._all.append(_start(self._path))
-                self._idle.append(self._all[-1])
-            child = self._idle.pop()
-        result = self._ask(child, part)
-        with self._lock:
-            self._idle.append(child)
-        return result
+            while True:
+                for part in islice(left, _AHEAD * (len(self.processes) + 1) - len(waiting)):
+                    waiting.append(Future())
+                    self._todo.put((part, waiting[-1]))
+                if not waiting:
+                    return
+                if not waiting[0].done() and (taken := self._take()):
+                    taken[1].set_result(scan_part(file, taken[0]))
+                else:
+                    yield waiting.popleft().result()
 
-    def _ask(self, child: subprocess.Popen[bytes], part: Part) -> Result:
-        assert child.stdin
-        assert child.stdout
+    def _take(self) -> tuple[Part, Future[Result]] | None:
         try:
-            child.stdin.write(json.dumps(part).encode() + b"\n")
-            child.stdin.flush()
-            result: Result = pickle.load(child.stdout)
+            return self._todo.get_nowait()
+        except Empty:
+            return None
+
+    def _scan_elsewhere(self, process: subprocess.Popen[bytes]) -> None:
+        while taken := self._todo.get():
+            part, result = taken
+            try:
+                result.set_result(self._ask(process, part))
+            except Exception as error:
+                result.set_exception(error)
+
+    def _ask(self, process: subprocess.Popen[bytes], part: Part) -> Result:
+        assert process.stdin
+        assert process.stdout
+        try:
+            process.stdin.write(json.dumps(part).encode() + b"\n")
+            process.stdin.flush()
+            result: Result = pickle.load(process.stdout)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             raise RuntimeError(f"a process that read a part of {self._path.name} ended: {error!r}") from None
         return result
-
-
-def _is_ready(file: IO[bytes], part: Part) -> bool:
-    """Whether most of a part's first lines are canonical as they stand."""
-    start, end = part
-    file.seek(start)
-    block = Block(file.read(min(end - start, _LOOK_BYTES)))
-    return 2 * sum(len(rows.lines) for rows in block.find_ready()) >= len(block) - 1  # the last one may be cut
 
 
 def _start(path: Path) -> subprocess.Popen[bytes]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from preference.formats_faults import RowFault
 from preference.formats_lines import find_parts, read_blocks
-from preference.formats_parallel import _Children, scan_file
+from preference.formats_parallel import _Crew, scan_file
 from preference.formats_scan import FileSink, Scanner
 
 
@@ -102,12 +102,10 @@ def test_a_process_that_dies_ends_the_reading_with_a_message(tmp_path):
         parts = list(find_parts(file, 20_000))
 
     def read_on():
-        with _Children(path) as children:
-            results = children.scan(parts, 1)
+        with _Crew(path, 1) as crew:
+            results = crew.scan(parts)
             next(results)
-            for child in children._all:
-                child.kill()
-                child.wait()
+            crew.processes[0].kill()
             return list(results)
 
     with pytest.raises(RuntimeError, match=r"a process that read a part of data\.jsonl ended"):
