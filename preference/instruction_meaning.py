@@ -11,7 +11,7 @@ from preference.instruction_parse import Item
 from preference.instruction_scan import Atom
 
 RANGE = "That is a range"  # questions that only a grid has to ask: see instruction_search.py
-HOW_MANY_JOBS = "jobs in all?"
+HOW_MANY_JOBS = "in all?"
 LORA_RANKS = (1, 2, 4, 8, 16, 32)
 _NUMBERS = {"INT", "DEC", "SCI", "COMMANUM", "NUMS"}
 _SHARES = {"PCT", "FRAC", "COMMAPCT", "INT", "DEC", "SCI", "COMMANUM", "NUMS"}
@@ -42,12 +42,17 @@ class _Said:
     def __init__(self, item: Item, sentence: Sequence[Atom]) -> None:
         self.item = item
         self.atoms = [sentence[n] for n in item.at]
+        self._sentence = sentence
 
     def of(self, *kinds: str) -> list[Atom]:
         return [a for a in self.atoms if a.kind in kinds]
 
     def has(self, *kinds: str) -> bool:
         return bool(self.of(*kinds))
+
+    def beside(self, *kinds: str) -> bool:
+        """Whether its sentence has such words anywhere."""
+        return any(a.kind in kinds for a in self._sentence)
 
     def numbers(self) -> list[float]:
         return [
@@ -192,11 +197,12 @@ def _one_by_one(said: _Said) -> Iterator[Found]:
 
 def _jobs_unclear(said: _Said) -> Iterator[Found]:
     n = said.numbers()
-    if not said.has("UPTO") and any(a.harmless for a in said.of("INT")[:1]):
+    if not said.has("UPTO") and any(a.harmless for a in said.of("INT")[:1]) and said.beside("ONCE", "REACH", "WINRATE"):
         return  # as soon as one candidate wins
+    at_once = f"{n[0]:g} {'job' if n[0] == 1 else 'jobs'} at once"
     yield Found(
         field="max_active_jobs",
-        question=f"{n[0]:g} jobs at once, or {n[0]:g} {HOW_MANY_JOBS} At once can be set; in all there are as many as "
+        question=f"{at_once}, or {n[0]:g} {HOW_MANY_JOBS} At once can be set; in all there are as many as "
         "there are combinations to sweep.",
     )
 
@@ -245,6 +251,16 @@ def _no_budget(said: _Said) -> Iterator[Found]:
 def _auto_approve(said: _Said) -> Iterator[Found]:
     amount, question = _usd(said)
     yield Found(field="auto_approve_up_to_usd", value=amount, question=question)
+
+
+def _unasked(said: _Said) -> Iterator[Found]:
+    yield Found(
+        field="auto_approve_up_to_usd",
+        bare=True,
+        question="Up to how many dollars is the plan approved without asking?",
+    )
+    if said.has("UNASKED"):
+        yield Found(field="auto_promote", bare=True, question="Is a clear winner deployed without asking?")
 
 
 def _gate_days(said: _Said) -> Iterator[Found]:
@@ -399,7 +415,7 @@ def _model_sweep(said: _Said) -> Iterator[Found]:
 
 def _model(field: str) -> Callable[[_Said], Iterator[Found]]:
     def read(said: _Said) -> Iterator[Found]:
-        yield Found(field=field, value=_named(said, {"MODEL_NAME", "DEPLOYMENT_REF", "NAME"}))
+        yield Found(field=field, value=_named(said, {"MODEL_NAME", "DEPLOYMENT_REF", "NAME", "QUOTED"}))
 
     return read
 
@@ -483,6 +499,7 @@ _RULES: dict[str, Callable[[_Said], Iterator[Found]]] = {
     "budget_part": _budget_per,
     "no_budget": _no_budget,
     "auto_approve": _auto_approve,
+    "unasked": _unasked,
     "ask_above": _auto_approve,
     "gate_days": _gate_days,
     "target": _target,

@@ -19,6 +19,8 @@ TITLES = {  # of fields, in the middle of a sentence
     "judge": "the judge",
     "labelled": "the labelled pairs",
     "budget_usd": "the budget",
+    "auto_approve_up_to_usd": "the cost to approve without asking",
+    "auto_promote": "what is deployed without asking",
     "target_win_rate": "the target",
     "stop_at_target": "whether to stop early",
     "max_active_jobs": "the number of jobs at once",

@@ -28,7 +28,7 @@ def settle(reading: Reading, field: str, mentions: list[Mention]) -> None:
     if any(m.found.implied for m in said):
         values = [list(dict.fromkeys(x for value in values for x in value))]
     if len(said) < len(mentions):
-        values += [m.found.value for m in mentions if m.found.bare]
+        values += [m.found.value for m in mentions if m.found.bare and not m.found.question]
         words = " … ".join(dict.fromkeys(m.words for m in mentions))
     if any(value != values[0] for value in values[1:]):
         shown = " and ".join(dict.fromkeys(shown_value(v) for v in values))
