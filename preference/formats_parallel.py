@@ -169,6 +169,7 @@ def _start(path: Path) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "preference.formats_parallel", str(path.resolve())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        process_group=0,  # a Ctrl-C is ours alone: without us it ends
         env={**os.environ, "PYTHONPATH": os.pathsep.join([root, known] if known else [root])},
     )
 

@@ -1,6 +1,7 @@
 """Parts side by side give what one pass over the lines gives, whatever stands where a part ends."""
 
 import io
+import os
 
 import orjson
 import pytest
@@ -110,3 +111,11 @@ def test_a_process_that_dies_ends_the_reading_with_a_message(tmp_path):
 
     with pytest.raises(RuntimeError, match=r"a process that read a part of data\.jsonl ended"):
         read_on()
+
+
+def test_a_ctrl_c_at_the_terminal_reaches_us_alone(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(pair("Plain."))
+    with _Crew(path, 1) as crew:
+        assert os.getpgid(crew.processes[0].pid) != os.getpgid(0)
+    assert crew.processes[0].returncode is not None
