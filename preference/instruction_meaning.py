@@ -428,6 +428,14 @@ def _pair_models(said: _Said) -> Iterator[Found]:
     )
 
 
+def _pairs_for(said: _Said) -> Iterator[Found]:
+    yield Found(field="pairs.generate", value=True)
+    n = said.numbers()[0]
+    counted = said.item.rule == "pairs_counted"
+    question = "Some prompts give no pair, so prompts are counted and not pairs. How many are asked, at most?"
+    yield Found(field="pairs.max_prompts", value=None if counted else int(n), question=question if counted else "")
+
+
 def _against_model(said: _Said) -> Iterator[Found]:
     yield Found(
         field="champion",
@@ -535,6 +543,8 @@ _RULES: dict[str, Callable[[_Said], Iterator[Found]]] = {
     "strong": _model("pairs.strong"),
     "weak": _model("pairs.weak"),
     "pairs": _flag("pairs.generate", True),
+    "pairs_for": _pairs_for,
+    "pairs_counted": _pairs_for,
     "no_pairs": _flag("pairs.generate", False),
     "pair_models": _pair_models,
     "pair_rivals": _pair_models,

@@ -23,6 +23,7 @@ _LABELS = {  # what is put before a bare answer, so that it reads as an instruct
     "champion": "champion",
     "pairs.strong": "strong model",
     "pairs.weak": "weak model",
+    "pairs.max_prompts": "make pairs for prompts:",
     "auto_approve_up_to_usd": "auto approve up to",
     "gate_timeout_days": "wait",
     "sweep.learning_rates": "learning rates",
@@ -36,6 +37,7 @@ _LABELS = {  # what is put before a bare answer, so that it reads as an instruct
     "sampling.temperature": "temperature",
 }
 _ID = r"[\w./:-]+"
+_AMOUNT = re.compile(r"\d{1,6}(\.\d+)?")
 _YES_OR_NO = ("stop_at_target", "second_reading")
 _CHOICES = {"strategy": tuple(Strategy), "wait": tuple(Wait), "auto_promote": tuple(AutoPromote)}
 _NO = re.compile(r"\W*(no|n|nope|don't|do not|never|skip)\b[\w\s,.!']*", re.I)
@@ -54,6 +56,10 @@ def reply(field: str, text: str, catalogue: Sequence[KnownModel] = ()) -> dict[s
         return {field: int(text)} if text.isdecimal() else {}
     if field in _YES_OR_NO and (_YES.fullmatch(text) or _NO.fullmatch(text)):
         return {field: bool(_YES.fullmatch(text))}
+    if field == "auto_approve_up_to_usd" and (_AMOUNT.fullmatch(text) or _NO.fullmatch(text)):
+        return {field: float(text) if _AMOUNT.fullmatch(text) else None}
+    if field == "auto_promote" and (_YES.fullmatch(text) or _NO.fullmatch(text)):
+        return {field: AutoPromote.CLEAR_WINNER if _YES.fullmatch(text) else AutoPromote.NEVER}
     if text.casefold().replace(" ", "_") in _CHOICES.get(field, ()):
         return {field: text.casefold().replace(" ", "_")}
     if field == "base_models" and _YES.fullmatch(text) and not matches(text, catalogue):

@@ -29,8 +29,8 @@ EXPECTED_REPLY_TOKENS = 600
 LEAST_REPLY_TOKENS = 2048  # room for every field, and for a model that thinks first
 
 FIELDS = (
-    *TITLES, "target_score", "strategy", "champion", "auto_approve_up_to_usd", "auto_promote", "gate_timeout_days",
-    "wait", "pairs.strong", "pairs.weak", "sampling.max_tokens", "sampling.temperature", "sweep.max_context_length",
+    *TITLES, "target_score", "strategy", "champion", "gate_timeout_days", "wait", "pairs.strong", "pairs.weak",
+    "pairs.max_prompts", "sampling.max_tokens", "sampling.temperature", "sweep.max_context_length",
 )  # fmt: skip
 
 _SYSTEM = """You read what somebody asks of a training run, and fill in the settings that they ask for, one by one.

@@ -91,6 +91,12 @@ def test_a_key_in_the_text_is_refused_and_not_repeated():
         ("methods", "both DPO and ORPO", {"methods": ["DPO", "ORPO"]}),
         ("max_active_jobs", "3", {"max_active_jobs": 3}),
         ("evaluator", "", {}),
+        ("auto_approve_up_to_usd", "5", {"auto_approve_up_to_usd": 5.0}),
+        ("auto_approve_up_to_usd", "$5", {"auto_approve_up_to_usd": 5.0}),
+        ("auto_approve_up_to_usd", "no", {"auto_approve_up_to_usd": None}),
+        ("auto_promote", "yes", {"auto_promote": "clear_winner"}),
+        ("auto_promote", "No, please.", {"auto_promote": "never"}),
+        ("pairs.max_prompts", "50", {"pairs.generate": True, "pairs.max_prompts": 50}),
     ],
 )
 def test_a_reply_to_one_question(field, says, gives):
