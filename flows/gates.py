@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 from blocks.workspace import Workspace
 from flows import deadlines
 from flows.forms import PlanAnswer, PlanDecision
-from preference.approval import plan_policy, plan_price, why_it_waits
+from preference.approval import page_sha256, plan_policy, plan_price, told_beside, why_it_waits
 from preference.cost import duration_text
 from preference.plan import Plan
 from preference.plan_page import plan_markdown
@@ -49,7 +48,7 @@ def approve(workspace: Workspace, plan: Plan, *, timeout_days: float) -> PlanAns
         "plan",
         plan_markdown(plan),
         timeout_days=timeout_days,
-        facts={"cost": plan_price(plan).model_dump()},
+        facts={"cost": plan_price(plan).model_dump(), "beside": told_beside(plan).model_dump()},
         policy=(policy, PlanAnswer(decision=PlanDecision.APPROVE)) if policy else None,
     )
 
@@ -72,7 +71,7 @@ def gate(
     form's own checks refuse is asked for again, with the reason on top. Raises GateTimedOut.
     policy: its name and its answer. now: shown below the page and not a part of it, since it may change meanwhile.
     """
-    shown_sha256 = _sha256(description)
+    shown_sha256 = page_sha256(description)
     if before := answer_before(workspace, key, description):
         return form.model_validate(before["answer"])
     if policy:
@@ -113,13 +112,9 @@ def gate(
 
 def answer_before(workspace: Workspace, key: str, description: str) -> dict[str, Any] | None:
     """The record of this gate's last answer to this page; None where it has none."""
-    shown = _sha256(description)
+    shown = page_sha256(description)
     given = reversed(workspace.lines("approvals.jsonl"))
     return next((record for record in given if record["gate"] == key and record["shown_sha256"] == shown), None)
-
-
-def _sha256(page: str) -> str:
-    return hashlib.sha256(page.encode()).hexdigest()
 
 
 def _asked_usd(facts: dict[str, Any] | None) -> float | None:

@@ -29,6 +29,7 @@ from preference.settings import PreferenceRequest
 from preference.splits import Split
 from tasks.asking import list_known_models, look_up_names
 from tasks.inspection import BaseModelsRefused
+from tasks.spending import ledger
 
 ROUNDS = 20
 
@@ -163,9 +164,14 @@ def _ask(
     facts: dict[str, Any],
 ) -> tuple[dict[str, Any], set[str]]:
     """One form with a line for each field that is asked about: {field: value} of the answers, and the empty ones."""
-    form = inputs_form(questions)
     answer = gate(
-        workspace, form, "inputs", inputs_markdown(filled, questions, number), timeout_days=timeout_days, facts=facts
+        workspace,
+        inputs_form(questions),
+        "inputs",
+        inputs_markdown(filled, questions, number),
+        timeout_days=timeout_days,
+        facts=facts,
+        now=ledger(workspace).spent().text(),
     )
     given = answer.model_dump()
     if given["decision"] == InputsDecision.STOP:
@@ -220,7 +226,7 @@ def inputs_markdown(filled: Filled, questions: list[Question], number: int) -> s
         [
             f"# Before the plan{again}",
             "",
-            "Nothing has been started, nothing has been spent.",
+            "Nothing has been started.",
             "",
             *(f"- {q.text}" + (f" (“{q.words}”)" if q.words else "") for q in questions),
             "",

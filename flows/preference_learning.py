@@ -19,7 +19,8 @@ from flows.runs import session_of
 from flows.scoring import find_scoring, pair_judging, ready_scorer, scorer_name, scorer_serving
 from flows.sessions import Ending, Session, load_platform, run_session, stop_everything, workspace_of
 from preference.context import fit_context
-from preference.plan import draft_plan
+from preference.ledger import Spent
+from preference.plan import Plan, draft_plan
 from preference.plan_lines import FIRST_HOUR, SAMPLING
 from preference.session import Outcome
 from preference.settings import PreferenceForm
@@ -42,7 +43,7 @@ from tasks.pricing import price_book
 from tasks.progress import begin
 from tasks.search import batches
 from tasks.serving import evaluation_serving
-from tasks.spending import ledger, nothing_or_spent
+from tasks.spending import nothing_or_spent
 from tasks.training import sweep_slots, train_trial
 
 MAX_TRIALS = 256  # a thread each, since a trial's task waits for its slot and for its job
@@ -173,11 +174,12 @@ def inspect_and_plan(run: Session, asked: Asked) -> Draft:
     by = scorer_name(scoring), pair_judging(scoring)
     pairs = choose_pair_models(platform, workspace, request, bases, prices, *by)
     begin(workspace, "plan")
-    spent = ledger(workspace).spent()
-    draft = draft_plan(workspace.session, request, bases, scoring.summary, prices, spent, champion, pairs)
-    told = {"understood": asked.lines(), "warnings": [*fitted, *draft.warnings]}
-    plan = reporting.publish_plan(workspace, draft.model_copy(update=told))
-    return Draft(plan, split, scoring)
+
+    def draft(spent: Spent) -> Plan:
+        plan = draft_plan(workspace.session, request, bases, scoring.summary, prices, spent, champion, pairs)
+        return plan.model_copy(update={"understood": asked.lines(), "warnings": [*fitted, *plan.warnings]})
+
+    return Draft(reporting.publish_plan(workspace, draft), split, scoring)
 
 
 def last_message(prompt: HeldOutPrompt) -> str:

@@ -34,6 +34,7 @@ from tasks.second_reading import most_usd, read_second_time
 from tasks.spending import ledger
 
 FIELD = "second_reading"
+_AT_THE_GATE = "at the gate"  # one wording, since a page that is shown again has to be the same
 LONGEST_CHANGE = 2000  # characters: the plan gate's field takes no more
 
 
@@ -98,7 +99,7 @@ class SecondReader:
             if answer.decision is not YesNo.APPROVE:
                 reading.second.append(f"by {self.name}: not done, as told at the gate.")
                 return
-            why = "approved at the gate"
+            why = f"approved {_AT_THE_GATE}"
         self._read(reading, why, (), role=f"reading-{hashlib.sha256(reading.text.encode()).hexdigest()[:8]}")
 
     def _no_block(self) -> str:
@@ -110,7 +111,8 @@ class SecondReader:
         if price == (0, 0):
             return "free"
         if before := answer_before(self.run.workspace, "reading", page):  # its cost counts as spent by now
-            return f"approved by {before['policy'] or 'a human'}" if before["answer"]["decision"] == "approve" else ""
+            by = f"by {before['policy']}" if before["policy"] else _AT_THE_GATE
+            return f"approved {by}" if before["answer"]["decision"] == "approve" else ""
         spent = ledger(self.run.workspace).spent().at_most_usd
         if price is None or limit is None or spent is None or price[1] + spent > limit:
             return ""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
 from preference.cost import total, usd_text
-from preference.ledger import Entry, Ledger
+from preference.estimates import EstimateError
+from preference.ledger import Entry, Ledger, Spent
 from preference.plan import Plan
 
 
@@ -24,9 +26,25 @@ class Price(BaseModel):
         return f"{' – '.join(usd_text(x) for x in (self.usd_low, self.usd, self.usd_high))} USD"
 
 
+class Beside(BaseModel):
+    """What a plan's page tells beside the plan, as it was when it was answered: it grows while the plan is done."""
+
+    spent: Spent
+    past: list[EstimateError]
+
+
+def page_sha256(page: str) -> str:
+    """What an answer is kept under."""
+    return hashlib.sha256(page.encode()).hexdigest()
+
+
 def plan_price(plan: Plan) -> Price:
     sums = total(plan.lines)
     return Price(usd_low=sums.usd_low, usd=sums.usd, usd_high=sums.usd_high, spent_usd=plan.spent.usd)
+
+
+def told_beside(plan: Plan) -> Beside:
+    return Beside(spent=plan.spent, past=plan.past)
 
 
 def line_price(plan: Plan, what: str, spent_usd: float) -> Price:

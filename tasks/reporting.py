@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -11,11 +11,13 @@ from prefect.context import FlowRunContext
 
 from blocks.journal import Journal
 from blocks.workspace import Workspace
+from preference.approval import Beside, page_sha256
 from preference.bases import PlannedBase
 from preference.comparison import Comparison, Estimate, ScoredAnswer
 from preference.cost import CostLine
 from preference.estimates import EstimateError, estimate_errors
 from preference.health import training_health
+from preference.ledger import Spent
 from preference.pairs import PairsMade
 from preference.plan import Plan, actual_lines
 from preference.plan_lines import TRAINING
@@ -56,21 +58,36 @@ def publish_profile(workspace: Workspace, bases: Sequence[PlannedBase]) -> None:
     )
 
 
-def publish_plan(workspace: Workspace, plan: Plan) -> Plan:
+def publish_plan(workspace: Workspace, draft: Callable[[Spent], Plan]) -> Plan:
     """plan.json and plan.md in the folder, and the same as an artifact: what the gate shows stays readable.
 
-    Gives the plan to go by. Where the page would differ from the one that is there only by what was spent under
-    it or what other sessions came to meanwhile, that one stands, and its approval with it.
+    draft: the plan, after so much was spent. Gives the plan to go by: where the page would differ from one that was
+    answered, or from the one that is there, only by what was spent since or what other sessions came to meanwhile, that
+    one stands, and its answer with it.
     """
-    plan = plan.model_copy(update={"past": past_errors(workspace, plan)})
-    before = workspace.read("plan.json", Plan)
-    if before is not None:
-        as_before = plan.model_copy(update={"spent": before.spent, "past": before.past})
-        plan = as_before if plan_markdown(as_before) == plan_markdown(before) else plan
+    plan = _as_answered(workspace, draft)
+    if plan is None:
+        plan = draft(ledger(workspace).spent())
+        plan = plan.model_copy(update={"past": past_errors(workspace, plan)})
+        before = workspace.read("plan.json", Plan)
+        if before is not None:
+            as_before = plan.model_copy(update={"spent": before.spent, "past": before.past})
+            plan = as_before if plan_markdown(as_before) == plan_markdown(before) else plan
     workspace.write("plan.json", plan)
     workspace.write_text("plan.md", plan_markdown(plan))
     create_markdown_artifact(plan_markdown(plan), key="plan", description=f"Session {workspace.session}")
     return plan
+
+
+def _as_answered(workspace: Workspace, draft: Callable[[Spent], Plan]) -> Plan | None:
+    """The plan whose page has an answer at the gate, a change or an approval; None where this plan has none."""
+    for record in reversed(workspace.lines("approvals.jsonl")):
+        if record["gate"] == "plan" and "beside" in record:
+            then = Beside.model_validate(record["beside"])
+            plan = draft(then.spent).model_copy(update={"past": then.past})
+            if page_sha256(plan_markdown(plan)) == record["shown_sha256"]:
+                return plan
+    return None
 
 
 def published_comparison(workspace: Workspace) -> Comparison | None:

@@ -40,14 +40,15 @@ def most_usd(endpoint: JudgeEndpoint, instruction: str) -> tuple[float, float] |
 def read_second_time(
     workspace: Workspace, endpoint: JudgeEndpoint, instruction: str, budget_usd: float | None, role: str = "reading"
 ) -> SecondReading:
-    """The model's reading; what is journaled is not asked again.
+    """The model's reading; what is journaled, an answer or that there was none, is not asked again: the plan that was
+    approved stands on it.
 
     It is bought before there is a plan, so the budget is handed in. role: the call's, in the ledger. Raises OutOfBudget
     before anything is asked, and UnusableReading, with the reason, where no reading came of it.
     """
     wanted, name = _wanted(endpoint, instruction), resource(workspace.session, role)
     with closing(Journal(workspace.path(JOURNAL))) as journal:
-        if todo := list(missing(journal, [wanted])):
+        if journal.failure(wanted.key) is None and (todo := list(missing(journal, [wanted]))):
             _promise(workspace, endpoint, instruction, budget_usd, name)
             try:
                 asyncio.run(buy(endpoint, journal, todo, concurrency=1, price_usd=partial(_price_usd, endpoint)))

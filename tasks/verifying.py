@@ -7,7 +7,6 @@ run again, and the platform is not asked: scores and job results are taken as re
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import sqlite3
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 
 from blocks.journal import Journal, answer_key
 from blocks.workspace import Workspace
+from preference.approval import page_sha256
 from preference.comparison import Comparison, Contestant, ScoredAnswer, compare_halves
 from preference.plan import Plan
 from preference.plan_page import plan_markdown
@@ -78,7 +78,7 @@ def _plan_differences(workspace: Workspace) -> list[str]:
     approved = {line["shown_sha256"] for line in gates if line["answer"]["decision"] == "approve"}
     if plan is not None and plan.pairs is not None:  # the page was approved before they were made
         plan = plan.model_copy(update={"pairs": plan.pairs.model_copy(update={"made": {}})})
-    if plan is None or hashlib.sha256(plan_markdown(plan).encode()).hexdigest() in approved:
+    if plan is None or page_sha256(plan_markdown(plan)) in approved:
         return []
     return ["plan.json is not a plan that was approved at the gate"]
 

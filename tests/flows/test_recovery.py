@@ -146,14 +146,18 @@ def test_after_kill_9_at_a_gate_the_session_asks_again_and_answers_nothing_twice
 ):
     parameters = make_request(local_server.url, session=SESSION)
     workspace = Workspace(SESSION, home)
-    with answering({"plan": {"decision": "approve"}}):
+    changed = [{"decision": "change", "change": "Use LoRA rank 16."}, {"decision": "approve"}]
+    with answering({"plan": changed}):
         killed, process = start(parameters)
         wait_for(lambda: state_of(killed).is_paused() and waits(workspace, "comparison"), "the comparison gate")
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with answering({"comparison": {"decision": "continue"}, "promotion": {"decision": "approve"}}):
+    with answering({"comparison": {"decision": "continue"}, "promotion": {"decision": "approve"}}) as gates:
         _, process = start(parameters)
         assert process.wait(120) == 0
+    assert [gate for gate, _ in gates.pages] == ["comparison", "promotion"]
+    answers = [line["answer"]["decision"] for line in workspace.lines("approvals.jsonl")]
+    assert answers == ["change", "approve", "continue", "approve"]
     record = workspace.read("session.json", SessionRecord)
     assert record is not None
     assert record.outcome is Outcome.PROMOTED

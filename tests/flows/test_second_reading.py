@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import signal
+
 import pytest
 
 from blocks.judge import JudgeEndpoint
 from blocks.workspace import Workspace
 from flows.preference_learning import preference_learning
+from preference.instruction_second import UnusableReading
 from preference.plan import Plan
-from tasks.second_reading import CATEGORY
+from tasks.second_reading import CATEGORY, most_usd, read_second_time
 from tasks.spending import ledger
+from tests.flows.test_recovery import start, state_of, wait_for
 from tests.scripted_judge import ScriptedJudges
 
 SESSION = "1779157376-41e1"
@@ -33,14 +38,24 @@ def reader():
     served.stop()
 
 
-def run(make_request, url: str, reader: ScriptedJudges, model: str, usd: float, *, text: str = TEXT, **fields):
-    """usd: per million tokens, of both kinds; -1 is unknown."""
+def asked(
+    make_request, url: str, reader: ScriptedJudges, model: str, usd: float, *, text: str = TEXT, **fields
+) -> dict:
+    """The flow's parameters. usd: per million tokens, of both kinds; -1 is unknown."""
     prices = {"usd_per_million_prompt_tokens": usd, "usd_per_million_completion_tokens": usd}
     endpoint = JudgeEndpoint(base_url=reader.url, model=model, read_timeout_s=0.3, patience_s=0.5, **prices)
     endpoint.save("reader", overwrite=True)
     given = make_request(url, instruction=text, second_reading="reader", session=SESSION, **fields)
-    request = {k: v for k, v in given["request"].items() if k != "base_model" or not text}
-    return preference_learning(request, return_state=True)
+    return {"request": {k: v for k, v in given["request"].items() if k != "base_model" or not text}}
+
+
+def run(*args, **fields):
+    return preference_learning(**asked(*args, **fields), return_state=True)
+
+
+def kill(process) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
 
 
 def test_it_is_paid_for_after_a_yes_and_what_differs_is_asked_then(local_server, make_request, reader, answering, home):
@@ -59,6 +74,7 @@ def test_it_is_paid_for_after_a_yes_and_what_differs_is_asked_then(local_server,
     )
     assert "reader reads epochs as 3, and the grammar does not." in second
     assert "LoRA ranks was read as 8, and by reader as 16" in second
+    assert ("Nothing has been spent so far." in first, "< 0.01 USD spent so far." in second) == (True, True)
     assert (
         "**Second reading** (agreed to in the form, < 0.01 USD) by reader: the same 1 field, another 2 fields" in page
     )
@@ -178,3 +194,63 @@ def test_a_change_to_a_run_without_an_instruction_asks_for_its_price_first(
     assert "> Train for five epochs with beta 0.2." in gates.pages[1][1]
     assert "By reader: one call, < 0.01 USD expected, 0.01 USD at most." in gates.pages[1][1]
     assert "(approved at the gate, < 0.01 USD) by reader" in gates.pages[2][1]
+
+
+def test_a_reader_that_did_not_answer_is_not_asked_again_when_the_session_goes_on(reader, tmp_path, prefect):
+    free = {"usd_per_million_prompt_tokens": 0, "usd_per_million_completion_tokens": 0}
+    endpoint = JudgeEndpoint(base_url=reader.url, model="hang", read_timeout_s=0.3, patience_s=0.5, **free)
+    told = []
+    for _ in range(2):
+        with pytest.raises(UnusableReading, match="no answer: ") as error:
+            read_second_time.fn(Workspace(SESSION, tmp_path), endpoint, TEXT, None)
+        told.append((str(error.value), len(reader.bodies)))
+    assert told[0] == told[1]
+
+
+@pytest.mark.slow
+def test_what_a_policy_paid_is_not_paid_again_after_kill_9(local_server, make_request, reader, home, answering):
+    """Its own cost, which is spent by then, would put a second call above the limit."""
+    parameters = asked(make_request, local_server.url, reader, "perfect", 2.0)
+    most = most_usd(JudgeEndpoint.load("reader"), TEXT)[1]
+    parameters["request"]["auto_approve_up_to_usd"] = 1.01 * most
+    session = Workspace(SESSION, home)
+    killed, process = start(parameters)
+    wait_for(lambda: state_of(killed).is_paused(), "the question about what differs")
+    paid, approved = session.lines("ledger.jsonl"), session.lines("approvals.jsonl")
+    assert (len(paid), [line["gate"] for line in approved]) == (2, ["reading"])
+    kill(process)
+    differing = {"sweep_epochs": "3", "sweep_lora_ranks": "8", "decision": "go on"}
+    with answering({"inputs": differing, "comparison": {"decision": "stop"}}) as gates:
+        _, process = start(parameters)
+        assert process.wait(180) == 0
+    assert [gate for gate, _ in gates.pages] == ["inputs", "comparison"]
+    assert len(reader.bodies) == 1
+    assert [line for line in session.lines("ledger.jsonl") if line["category"] == CATEGORY] == paid
+    assert session.lines("approvals.jsonl")[:1] == approved
+    policies = [(line["gate"], line["policy"].split(" ")[0]) for line in session.lines("approvals.jsonl")]
+    limit = "auto_approve_up_to_usd"
+    assert policies == [("reading", limit), ("inputs", ""), ("plan", limit), ("comparison", "")]
+    assert ledger(session).spent().usd == pytest.approx(320 * 2 / 1e6)
+    assert f"(approved by {limit} {1.01 * most:g}, < 0.01 USD) by reader" in session.path("plan.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_change_that_was_read_for_money_is_not_asked_for_again_after_kill_9(
+    local_server, make_request, reader, home, answering
+):
+    """The first page, which it answered, was shown before its reading was paid."""
+    parameters = asked(make_request, local_server.url, reader, "perfect", 2.0, text="")
+    change = {"decision": "change", "change": "Train for five epochs with beta 0.2."}
+    session = Workspace(SESSION, home)
+    with answering({"plan": change, "reading": {"decision": "approve"}}):
+        killed, process = start(parameters)
+        wait_for(lambda: len(session.lines("approvals.jsonl")) == 2, "the change and its price to be answered")
+        wait_for(lambda: state_of(killed).is_paused(), "the changed plan")
+    page = session.path("plan.md").read_text()
+    kill(process)
+    with answering({"plan": REJECT}) as gates:
+        _, process = start(parameters)
+        assert process.wait(180) == 0
+    assert [(gate, json.loads(shown)) for gate, shown in gates.pages] == [("plan", page)]
+    assert "**sweep.betas**: 0.2" in page
+    assert len(reader.bodies) == 1
