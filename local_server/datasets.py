@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class Datasets:
         self._home = home
         self._store = store
         self._checks: set[asyncio.Task[None]] = set()
+        self._joining = threading.Lock()
 
     def folder(self, dataset: Record) -> Path:
         return self._home / "datasets" / dataset.id
@@ -156,12 +158,13 @@ class Datasets:
         if len(files) == 1:
             return files[0]
         joined = self.folder(dataset) / _JOINED
-        if not joined.exists():
-            partial = joined.with_suffix(".partial")
-            with partial.open("wb") as target:
-                for path in files:
-                    _append(path, target)
-            partial.rename(joined)
+        with self._joining:  # jobs that begin at once ask at once, from threads
+            if not joined.exists():
+                partial = joined.with_suffix(".partial")
+                with partial.open("wb") as target:
+                    for path in files:
+                        _append(path, target)
+                partial.rename(joined)
         return joined
 
 

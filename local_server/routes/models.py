@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from pathlib import Path
 
 from starlette.requests import Request
@@ -16,6 +17,8 @@ from local_server.errors import ApiError, not_found, precondition
 from local_server.models import tokenizer_paths
 from local_server.routes.common import ACCOUNT_PATH, account, own_resource, resource, services
 from local_server.routes.signed import signed_get
+
+_COPYING = threading.Lock()  # clients ask at once
 
 
 async def get(request: Request) -> Response:
@@ -69,10 +72,11 @@ def _kept_here(paths: list[Path], folder: Path) -> list[Path]:
     copies = []
     for path in paths:
         copy = folder / path.name
-        if not copy.exists() or copy.stat().st_mtime < path.stat().st_mtime:
-            partial = copy.with_name(f".{copy.name}.partial")
-            shutil.copy2(path, partial)
-            partial.rename(copy)
+        with _COPYING:
+            if not copy.exists() or copy.stat().st_mtime < path.stat().st_mtime:
+                partial = copy.with_name(f".{copy.name}.partial")
+                shutil.copy2(path, partial)
+                partial.rename(copy)
         copies.append(copy)
     return copies
 

@@ -1,7 +1,11 @@
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+
+from local_server.datasets import Datasets
+from local_server.store import Store
 
 OCTETS = "application/octet-stream"
 
@@ -139,6 +143,18 @@ def test_a_large_upload_lands_in_shards_and_comes_back(api, rows_for, as_jsonl):
     api.until("datasets/d", lambda body: body["state"] == "READY")
     found = api("GET", "datasets/d:getDownloadEndpoint")["filenameToSignedUrls"]
     assert {name.rsplit("/", 1)[-1]: httpx.get(url).content for name, url in found.items()} == shards
+
+
+def test_shards_are_joined_whole_for_jobs_that_begin_at_once(tmp_path):
+    store = Store(tmp_path / "server.db", time.time)
+    datasets = Datasets(tmp_path, store)
+    record = datasets.create("d", {})
+    shards = [b"".join(b'{"n": %d}\n' % (i * 200_000 + n) for n in range(200_000)) for i in range(3)]
+    for i, shard in enumerate(shards):
+        (datasets.folder(record) / f"{i}.jsonl").write_bytes(shard)
+    with ThreadPoolExecutor(8) as threads:
+        read = list(threads.map(lambda _: datasets.single_file(record).read_bytes(), range(8)))
+    assert all(data == b"".join(shards) for data in read)
 
 
 def test_what_was_validated_cannot_be_changed_by_a_url_that_still_lives(api, rows_for, as_jsonl):

@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from local_server.config import jobs_carried
 from local_server.jobs import share_done, training_seed
 
+TINY = "accounts/fireworks/models/tiny"
 BETA = {"method": "DPO", "dpo": {"beta": 0.2}}
 
 
@@ -44,6 +46,15 @@ def test_a_job_goes_from_pending_to_a_model(api, rows_for):
     files = api("GET", "models/m:getDownloadEndpoint")["filenameToSignedUrls"]
     assert set(files) == {"tokenizer.json", "adapter_config.json", "adapter_model.safetensors"}
     assert api.http.get(files["adapter_config.json"]).text == "{}"
+
+
+def test_many_clients_get_a_models_files_at_once(api):
+    with ThreadPoolExecutor(16) as threads:
+        urls = list(
+            threads.map(lambda _: api("GET", f"/v1/{TINY}:getDownloadEndpoint")["filenameToSignedUrls"], range(32))
+        )
+    assert {frozenset(files) for files in urls} == {frozenset({"tokenizer.json"})}
+    assert api.http.get(urls[-1]["tokenizer.json"]).is_success
 
 
 def test_the_seed_comes_from_the_jobs_id_and_is_recorded(api, rows_for):
