@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,13 +49,13 @@ def list_sessions(
     if as_json:
         typer.echo("[" + ",\n".join(r.model_dump_json() for r in records) + "]")
         return
-    table = Table("session", "state", "outcome", "dataset", "message")
+    table = Table("session", "state", "outcome", "dataset or instruction", "message")
     for r in records:
         table.add_row(
             r.session,
             r.state,
             r.outcome or "",
-            (r.request.dataset or r.request.instruction)[-60:].rsplit("/", 1)[-1],
+            r.request.dataset.rsplit("/", 1)[-1] or shorten(r.request.instruction, 60, placeholder=" …"),
             r.message,
         )
     console.print(table if records else f"No sessions in {prefworks_home() / 'sessions'}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -24,6 +24,7 @@ from preference.instruction import InstructionRefused, read_instruction
 from preference.instruction_models import KnownModel
 from preference.instruction_reading import TITLES, Question, Reading, shown_value
 from preference.instruction_replies import reply
+from preference.pair_models import NoModelPair
 from preference.plan import Plan, PlanRefused
 from preference.settings import PreferenceRequest
 from preference.splits import Split
@@ -43,9 +44,11 @@ class InputsDecision(StrEnum):
 class Asked:
     """The request as it is understood so far, and what it was understood from."""
 
+    form: PreferenceRequest  # as it was given
     filled: Filled
     catalogue: list[KnownModel]
     second: SecondReader
+    answers: dict[str, Any] = field(default_factory=dict)  # to the questions before the plan, by field
     changes: list[Filled] = field(default_factory=list)
 
     @property
@@ -71,29 +74,36 @@ def ask_what_is_missing(run: Session) -> Asked:
     reading = read_instruction(request.instruction, catalogue)
     if refused := [one for one in reading.refused if not one.field]:
         raise RunRejected("Not offered: " + " ".join(f"“{one.words}”. {one.text}" for one in refused))
-    again = SecondReader(run, reading)
-    answers: dict[str, Any] = {}
+    asked = Asked(request, fill(request, reading, {}), catalogue, SecondReader(run, reading))
+    _ask_until_clear(run, asked)
+    return asked
+
+
+def _ask_until_clear(run: Session, asked: Asked, doubts: Sequence[Question] = ()) -> None:
+    """Ask in one form for all that is open, and for doubts that the data raised, until nothing is."""
+    reading, again = asked.filled.reading, asked.second
     for number in range(1, ROUNDS + 1):
-        filled = fill(request, reading, answers)
+        filled = asked.filled = fill(asked.form, reading, asked.answers)
         doubtful = {name for one in run.contradictions for name in one.aside}
         doubtful |= {"judge"} if "evaluator" in doubtful else set()
-        questions = [q for q in reading.questions if q.field not in answers] + filled.questions
+        questions = [q for q in (*reading.questions, *doubts) if q.field not in asked.answers] + filled.questions
         questions += [q for q in missing(filled) if q.field not in doubtful]
         questions += [one.question for one in run.contradictions]
-        asked = {q.field for q in questions}
-        questions += [q for q in look_up_names(run.platform, filled.request) if q.field not in asked]
+        fields = {q.field for q in questions}
+        questions += [q for q in look_up_names(run.platform, filled.request) if q.field not in fields]
         questions += [again.question] if again.question else []
         if not questions:
-            return Asked(filled, catalogue, again)
+            return
         facts = again.facts if again.question else {}
-        found, empty = _ask(run.workspace, filled, questions, catalogue, number, request.gate_timeout_days, facts)
+        days = asked.form.gate_timeout_days
+        found, empty = _ask(run.workspace, filled, questions, asked.catalogue, number, days, facts)
         closed = [one for one in run.contradictions if one.question.field in {*found, *empty}]
         for one in closed:
-            answers |= one.settled(found)
+            asked.answers |= one.settled(found)
             run.contradictions.remove(one)
-        answers |= found
-        if SECOND_READING in answers:
-            again.decide(answers.pop(SECOND_READING))
+        asked.answers |= found
+        if SECOND_READING in asked.answers:
+            again.decide(asked.answers.pop(SECOND_READING))
     raise RunRejected(f"The run was asked for what it needs {ROUNDS} times, and something is missing still")
 
 
@@ -106,12 +116,16 @@ class Draft:
     scoring: Scoring
 
 
-def draft_or_take_back(run: Session, asked: Asked, draft: Callable[[Session, Asked], Draft]) -> Draft:
-    """The draft; a change that cannot be planned is taken back, and its reason is on the page."""
+def draft_or_ask(run: Session, asked: Asked, draft: Callable[[Session, Asked], Draft]) -> Draft:
+    """The draft. Models that cannot be picked are asked for; a change that cannot be planned is taken back, and its
+    reason is on the page."""
     while True:
         try:
             return draft(run, asked)
-        except (PlanRefused, ContextTooLong, BadDataset, BaseModelsRefused) as error:
+        except (PlanRefused, ContextTooLong, BadDataset, BaseModelsRefused, NoModelPair) as error:
+            if isinstance(error, NoModelPair) and not asked.changes:
+                _ask_until_clear(run, asked, _which_models(asked.request, error))
+                continue
             if not asked.changes:
                 raise
             request = asked.changes[-2].request if len(asked.changes) > 1 else asked.filled.request
@@ -119,6 +133,18 @@ def draft_or_take_back(run: Session, asked: Asked, draft: Callable[[Session, Ask
                 raise  # taken back already: it is not the change's fault
             notes = [*asked.changes[-1].notes, f"None of this change is done: {error}"]
             asked.changes[-1] = asked.changes[-1].model_copy(update={"request": request, "notes": notes})
+
+
+def _which_models(request: PreferenceRequest, error: NoModelPair) -> list[Question]:
+    """Those that are not named, with the reason why they are not picked."""
+    questions = [
+        Question(field="pairs.strong", words="", text="Which model gives the answers to prefer (strong)?"),
+        Question(field="pairs.weak", words="", text="Which model gives the others (weak)?"),
+    ]
+    if request.pairs.strong or request.pairs.weak:
+        questions = [questions[0 if request.pairs.weak else 1]]
+    questions[0].text = f"{error} {questions[0].text}"
+    return questions
 
 
 def change(run: Session, asked: Asked, answer: PlanAnswer) -> None:

@@ -13,7 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.decisions import approve_new_spending, review
 from flows.forms import PlanDecision
 from flows.gates import approve
-from flows.inputs import Asked, Draft, ask_what_is_missing, change, draft_or_take_back
+from flows.inputs import Asked, Draft, ask_what_is_missing, change, draft_or_ask
 from flows.pairs import pairs_from_prompts
 from flows.runs import session_of
 from flows.scoring import find_scoring, pair_judging, ready_scorer, scorer_name, scorer_serving
@@ -92,7 +92,7 @@ def phases(run: Session) -> Ending:
 
     # 2. Nothing is trained or bought before its plan is approved. A change plans, prices and asks again.
     while True:
-        draft = draft_or_take_back(run, asked, inspect_and_plan)
+        draft = draft_or_ask(run, asked, inspect_and_plan)
         answer = approve(workspace, draft.plan, timeout_days=asked.request.gate_timeout_days)
         if answer.decision is not PlanDecision.CHANGE:
             break

@@ -40,8 +40,8 @@ def pick_models(base: Model, catalogue: Iterable[Model], prices: PriceBook, serv
     by_size = sorted(relatives.values(), key=lambda m: (_size(m), m.name))
     fitting = [m for m in by_size if _fits(m, serving)]
     what_to_do = (
-        "Name both in `pairs.strong` and `pairs.weak` (a larger and a smaller model of one family is a good choice; "
-        "tuned models may be named, too), or give pairs instead of prompts."
+        "Name both, `pairs.strong` and `pairs.weak` (a larger and a smaller model of one family is a good choice; "
+        "tuned models may be named, too), or stop and give pairs instead of prompts."
     )
     if prices.accelerator_usd(1.0, serving.accelerator_type, serving.accelerator_count) is None:
         raise NoModelPair(
@@ -50,7 +50,7 @@ def pick_models(base: Model, catalogue: Iterable[Model], prices: PriceBook, serv
     if len(fitting) < 2 or _size(fitting[-1]) < MIN_SIZE_RATIO * _size(fitting[0]):
         known = ", ".join(resource_id(m.name) for m in fitting) or "none"
         raise NoModelPair(
-            f"the dataset has prompts without answers, and of {resource_id(base.name)}'s family the platform has no "
+            f"The dataset has prompts without answers, and of {resource_id(base.name)}'s family the platform has no "
             f"two models with one at least {MIN_SIZE_RATIO:g} times the other's size (found: {known}). {what_to_do}"
         )
     return fitting[-1], fitting[0]

@@ -14,7 +14,7 @@ from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
 from preference.bases import PlannedBase
 from preference.cost import PriceBook
-from preference.pair_models import pick_models
+from preference.pair_models import NoModelPair, pick_models
 from preference.pair_plan import STRONG_ANSWERS, WEAK_ANSWERS, PairJudging, PairPlan
 from preference.plan import Plan, PlanRefused
 from preference.session import resource
@@ -54,7 +54,7 @@ def choose_pair_models(
         )
     with platform.get_client() as client:
         if bool(settings.strong) != bool(settings.weak):
-            raise PlanRefused("pairs has one model of two: name both pairs.strong and pairs.weak, or neither.")
+            raise NoModelPair("Of the two models that write pairs one is named, and the other one belongs to it.")
         if settings.strong:
             strong, weak = client.resolve_model(settings.strong), client.resolve_model(settings.weak)
         else:

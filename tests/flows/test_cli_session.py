@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from blocks.workspace import Workspace
@@ -32,6 +33,16 @@ def session(*args: str):
 
 def test_sessions_are_listed_newest_first():
     assert [r["session"] for r in json.loads(session("list", "--json").stdout)] == [NEW, OLD]
+
+
+def test_the_list_shows_the_data_or_how_the_instruction_begins(monkeypatch):
+    monkeypatch.setattr("flows.cli_session.console", Console(width=200))
+    text = "Run DPO on accounts/me/datasets/prefs using Qwen3 32B. Judge by: the answer is short, and cites."
+    asked = PreferenceRequest(instruction=text)
+    Workspace(NEW).write("session.json", SessionRecord(session=NEW, request=asked, state=SessionState.WAITING))
+    table = session("list").stdout
+    assert "pairs.jsonl" in table
+    assert "Run DPO on accounts/me/datasets/prefs using Qwen3 32B. …" in table
 
 
 def test_the_list_can_be_of_those_that_wait():

@@ -213,14 +213,35 @@ def test_what_cannot_be_trained_on_is_left_out_and_counted(local_server, make_re
     assert made["drops"] == {"too alike (similarity 0.9 or more)": 1, "content refused (strong)": 1}
 
 
-def test_who_names_one_model_alone_or_gives_pairs_is_told(local_server, make_request, answering, home, tmp_path):
+@pytest.mark.parametrize("named", ["", "weak"])
+def test_models_that_cannot_be_picked_are_asked_for(local_server, make_request, answering, home, tmp_path, named):
     parameters = prompts_request(make_request, local_server.url, tmp_path)
-    parameters["request"]["pairs"]["strong"] = ""
-    state = preference_learning(**parameters, return_state=True)
-    assert "name both pairs.strong and pairs.weak" in state.message
-    parameters["request"]["pairs"]["weak"] = ""
-    state = preference_learning(**parameters, return_state=True)
-    assert "Name both in `pairs.strong` and `pairs.weak`" in state.message
+    pairs = parameters["request"]["pairs"]
+    answers = {f"pairs_{role}": pairs[role] for role in ("strong", "weak") if role != named}
+    pairs.update(dict.fromkeys({"strong", "weak"} - {named}, ""))
+    with answering({"inputs": {"decision": "go on", **answers}, "plan": {"decision": "reject"}}) as gates:
+        state = preference_learning(**parameters, return_state=True)
+    assert state.name == "Rejected", state.message
+    assert [gate for gate, _ in gates.pages] == ["inputs", "plan"]
+    page = gates.pages[0][1]
+    assert ("no two models with one at least 2 times the other's size" in page) is not bool(named)
+    assert "Which model gives the answers to prefer (strong)?" in page
+    assert ("Which model gives the others (weak)?" in page) is not bool(named)
+    plan = the_session(home).read_json("plan.json")
+    assert plan["pairs"]["strong"]["name"].endswith(f"/pw-{TEACHER}-t1")
+    assert plan["pairs"]["weak"]["name"].endswith("/tiny")
+
+
+def test_a_change_that_names_one_model_for_both_is_taken_back(local_server, make_request, answering, home, tmp_path):
+    parameters = prompts_request(make_request, local_server.url, tmp_path)
+    change = {"decision": "change", "change": "The strong model is tiny."}
+    with answering({"plan": [change, {"decision": "reject"}]}) as gates:
+        state = preference_learning(**parameters, return_state=True)
+    assert state.name == "Rejected", state.message
+    assert "None of this change is done: pairs.strong and pairs.weak are both" in gates.pages[1][1]
+
+
+def test_who_names_models_beside_pairs_is_told(local_server, make_request, answering):
     parameters = make_request(local_server.url, pairs={"strong": "tiny", "weak": "tiny"})
     state = preference_learning(**parameters, return_state=True)
     assert "has pairs already" in state.message

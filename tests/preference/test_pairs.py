@@ -178,7 +178,7 @@ def test_the_largest_that_fits_and_the_smallest_of_the_base_s_family_are_picked(
 
 
 def test_without_two_models_or_a_price_the_user_is_asked_to_name_them():
-    with pytest.raises(NoModelPair, match=r"Name both in `pairs\.strong` and `pairs\.weak`"):
+    with pytest.raises(NoModelPair, match=r"Name both, `pairs\.strong` and `pairs\.weak`"):
         pick_models(CATALOGUE[6], CATALOGUE, prices(), Serving())  # the 70B does not fit
     with pytest.raises(NoModelPair, match="has no price in fireworks"):
         pick_models(CATALOGUE[1], CATALOGUE, prices(accelerator_usd_per_hour={}), Serving())
