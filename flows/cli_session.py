@@ -56,7 +56,7 @@ def list_sessions(
             r.state,
             r.outcome or "",
             r.request.dataset.rsplit("/", 1)[-1] or shorten(r.request.instruction, 60, placeholder=" …"),
-            r.message,
+            shorten(r.message, 120, placeholder=" …"),
         )
     console.print(table if records else f"No sessions in {prefworks_home() / 'sessions'}.")
 

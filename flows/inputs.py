@@ -49,6 +49,7 @@ class Asked:
     catalogue: list[KnownModel]
     second: SecondReader
     answers: dict[str, Any] = field(default_factory=dict)  # to the questions before the plan, by field
+    n_forms: int = 0  # that asked them
     changes: list[Filled] = field(default_factory=list)
 
     @property
@@ -82,21 +83,21 @@ def ask_what_is_missing(run: Session) -> Asked:
 def _ask_until_clear(run: Session, asked: Asked, doubts: Sequence[Question] = ()) -> None:
     """Ask in one form for all that is open, and for doubts that the data raised, until nothing is."""
     reading, again = asked.filled.reading, asked.second
-    for number in range(1, ROUNDS + 1):
+    while asked.n_forms < ROUNDS:
         filled = asked.filled = fill(asked.form, reading, asked.answers)
         doubtful = {name for one in run.contradictions for name in one.aside}
         doubtful |= {"judge"} if "evaluator" in doubtful else set()
         questions = [q for q in (*reading.questions, *doubts) if q.field not in asked.answers] + filled.questions
         questions += [q for q in missing(filled) if q.field not in doubtful]
         questions += [one.question for one in run.contradictions]
-        fields = {q.field for q in questions}
-        questions += [q for q in look_up_names(run.platform, filled.request) if q.field not in fields]
+        questions += [q for q in look_up_names(run.platform, filled.request) if q.field not in _fields(questions)]
         questions += [again.question] if again.question else []
         if not questions:
             return
+        asked.n_forms += 1  # is on the page: the same page would be answered by the answer before
         facts = again.facts if again.question else {}
         days = asked.form.gate_timeout_days
-        found, empty = _ask(run.workspace, filled, questions, asked.catalogue, number, days, facts)
+        found, empty = _ask(run.workspace, filled, questions, asked.catalogue, asked.n_forms, days, facts)
         closed = [one for one in run.contradictions if one.question.field in {*found, *empty}]
         for one in closed:
             asked.answers |= one.settled(found)
@@ -124,7 +125,9 @@ def draft_or_ask(run: Session, asked: Asked, draft: Callable[[Session, Asked], D
             return draft(run, asked)
         except (PlanRefused, ContextTooLong, BadDataset, BaseModelsRefused, NoModelPair) as error:
             if isinstance(error, NoModelPair) and not asked.changes:
-                _ask_until_clear(run, asked, _which_models(asked.request, error))
+                doubts = _which_models(asked.request, error)
+                asked.answers = {name: given for name, given in asked.answers.items() if name not in _fields(doubts)}
+                _ask_until_clear(run, asked, doubts)
                 continue
             if not asked.changes:
                 raise
@@ -135,13 +138,17 @@ def draft_or_ask(run: Session, asked: Asked, draft: Callable[[Session, Asked], D
             asked.changes[-1] = asked.changes[-1].model_copy(update={"request": request, "notes": notes})
 
 
+def _fields(questions: Sequence[Question]) -> set[str]:
+    return {q.field for q in questions}
+
+
 def _which_models(request: PreferenceRequest, error: NoModelPair) -> list[Question]:
-    """Those that are not named, with the reason why they are not picked."""
+    """Those that are not named, or both where they are one, with the reason."""
     questions = [
         Question(field="pairs.strong", words="", text="Which model gives the answers to prefer (strong)?"),
         Question(field="pairs.weak", words="", text="Which model gives the others (weak)?"),
     ]
-    if request.pairs.strong or request.pairs.weak:
+    if bool(request.pairs.strong) != bool(request.pairs.weak):
         questions = [questions[0 if request.pairs.weak else 1]]
     questions[0].text = f"{error} {questions[0].text}"
     return questions

@@ -60,7 +60,7 @@ def choose_pair_models(
         else:
             strong, weak = pick_models(bases[0].model, client.list_models(FIREWORKS), prices, request.serving)
     if strong.name == weak.name:
-        raise PlanRefused(f"pairs.strong and pairs.weak are both {strong.name}: between them there is no gap to learn.")
+        raise NoModelPair(f"pairs.strong and pairs.weak are both {strong.name}: between them there is no gap to learn.")
     n_train = bases[0].data.n_train
     return PairPlan(
         strong=strong,

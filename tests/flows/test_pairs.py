@@ -213,6 +213,19 @@ def test_what_cannot_be_trained_on_is_left_out_and_counted(local_server, make_re
     assert made["drops"] == {"too alike (similarity 0.9 or more)": 1, "content refused (strong)": 1}
 
 
+def test_one_model_for_both_is_asked_about(local_server, make_request, answering, home, tmp_path):
+    parameters = prompts_request(make_request, local_server.url, tmp_path)
+    strong = parameters["request"]["pairs"]["strong"]
+    parameters["request"]["pairs"]["strong"] = "tiny"
+    inputs = [{"pairs_strong": "tiny", "pairs_weak": "tiny"}, {"pairs_strong": strong, "pairs_weak": "tiny"}]
+    with answering({"inputs": inputs, "plan": {"decision": "reject"}}) as gates:
+        state = preference_learning(**parameters, return_state=True)
+    assert state.name == "Rejected", state.message
+    assert [gate for gate, _ in gates.pages] == ["inputs", "inputs", "plan"]
+    assert "pairs.strong and pairs.weak are both accounts/fireworks/models/tiny" in gates.pages[1][1]
+    assert the_session(home).read_json("plan.json")["pairs"]["strong"]["name"].endswith(f"/pw-{TEACHER}-t1")
+
+
 @pytest.mark.parametrize("named", ["", "weak"])
 def test_models_that_cannot_be_picked_are_asked_for(local_server, make_request, answering, home, tmp_path, named):
     parameters = prompts_request(make_request, local_server.url, tmp_path)
