@@ -115,7 +115,7 @@ def _told(session: str, *, wait: bool, as_json: bool) -> int:
             over = state == "waiting" and question is not None
             over = over or state in ("succeeded", "failed", "cancelled")
             if over or not wait:
-                return _last_line(session, run, state, question, as_json=as_json)
+                return _last_line(session, run, state, question, as_json=as_json, shown=asks)
             if state != "running" or not process_died(session):
                 alive_at = time.monotonic()
             elif time.monotonic() - alive_at > DEAD_S:
@@ -150,7 +150,8 @@ def process_died(session: str) -> bool:
     return record is not None and record.state is SessionState.RUNNING and workspace.holder() is None
 
 
-def _last_line(session: str, run: FlowRun, state: str, question: Question | None, *, as_json: bool) -> int:
+def _last_line(session: str, run: FlowRun, state: str, question: Question | None, *, as_json: bool, shown: bool) -> int:
+    """Where the session stands; shown: the question's page has been, above."""
     workspace = Workspace(session)
     if question:
         remember(workspace, question.key)
@@ -162,8 +163,10 @@ def _last_line(session: str, run: FlowRun, state: str, question: Question | None
         asked = question.as_json() if question else None
         typer.echo(json.dumps({**last, "message": message, "question": asked}, ensure_ascii=False))
     elif question:
+        if not shown:
+            typer.echo(f"{question.page}\n")
         typer.echo(
-            f"{question.page}\n\n{session}: waiting at the {question.gate} gate ({question.key}). Answer: "
+            f"{session}: waiting at the {question.gate} gate ({question.key}). Answer: "
             f'prefworks session update {session} --instruction "{EXAMPLES.get(question.gate, "Approved, proceed.")}"'
         )
     else:
@@ -174,7 +177,7 @@ def _last_line(session: str, run: FlowRun, state: str, question: Question | None
 
 
 def _ask(client: SyncPrefectClient, run: FlowRun, question: Question, workspace: Workspace) -> bool:
-    """Ask at the terminal; False where nothing was said there (Ctrl-C, or the end of the input)."""
+    """Ask at the terminal; False where the input has ended. Ctrl-C answers nothing, and ends more than the question."""
     from flows.asking import ask, show
     from flows.runs import AnswerRefused, NothingWaits, resume
 
@@ -182,9 +185,12 @@ def _ask(client: SyncPrefectClient, run: FlowRun, question: Question, workspace:
     remember(workspace, question.key)
     try:
         resume(client, run.id, ask(question, console))
-    except (KeyboardInterrupt, EOFError):
+    except EOFError:
         console.print("\nNothing was answered.")
         return False
+    except KeyboardInterrupt:
+        console.print(f"\nNothing was answered; session {workspace.session} waits.", highlight=False)
+        raise
     except NothingWaits:
         console.print("It was answered elsewhere meanwhile.")
     except AnswerRefused as refusal:

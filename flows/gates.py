@@ -159,6 +159,8 @@ def _ask(form: type[Form], key: str, description: str, *, session: str, timeout_
             answered = _answered(attempt_key, suspend=suspend)
             if answered is not None:
                 return form.model_validate_json(answered)
+            if _has_fired(attempt_key):
+                continue  # its process died there: under this key again, Prefect would not pause but give an empty form
             shown = form.with_initial_data(description=refusal + description)
             if suspend:
                 deadlines.schedule(_flow_run_id(), attempt_key, session, _no(form), timeout_s=timeout_s)
@@ -190,6 +192,12 @@ def _answered(key: str, *, suspend: bool) -> str | None:
         elif suspend and deadlines.has_passed(client, run_id, key):
             raise _TimedOut
     return answer
+
+
+def _has_fired(key: str) -> bool:
+    """Whether Prefect has paused this run under the key and still knows it, as after *Retry* in its new UI."""
+    with get_client(sync_client=True) as client:
+        return key in (client.read_flow_run(_flow_run_id()).empirical_policy.pause_keys or ())
 
 
 def _pause(shown: type[Form], key: str, no: dict[str, str], timeout_s: float) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.settings import get_current_settings
+from prefect.states import AwaitingRetry, Crashed
 
 from blocks.workspace import Workspace
 from flows.preference_learning import preference_learning
@@ -31,11 +32,13 @@ def start(parameters: dict) -> tuple[UUID, subprocess.Popen]:
     """The flow in a process of its own, as the shell and the worker run it."""
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(preference_learning, parameters=parameters)
+    return run.id, execute(run.id)
+
+
+def execute(run_id: UUID) -> subprocess.Popen:
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flows.execute", str(run.id)], cwd=ROOT, env={**os.environ, **settings}
-    )
-    return run.id, process
+    command = [sys.executable, "-m", "flows.execute", str(run_id)]
+    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **settings})
 
 
 def jobs(url: str) -> dict[str, dict]:
@@ -165,6 +168,27 @@ def test_after_kill_9_at_a_gate_the_session_asks_again_and_answers_nothing_twice
     text = workspace.path("final_report.md").read_text()
     assert "in flight when a process died" not in text
     assert "20 answers of `accounts/fireworks/models/tiny`" in text  # each held-out prompt once
+
+
+@pytest.mark.slow
+def test_a_retry_by_force_asks_again_and_takes_nobody_s_empty_form_for_an_answer(
+    local_server, make_request, answering, home
+):
+    """As Prefect's new UI retries: its server goes on knowing that the run has paused at this gate."""
+    parameters = make_request(local_server.url, session=SESSION, base_model="no-such-model")
+    run_id, process = start(parameters)
+    wait_for(lambda: state_of(run_id).is_paused(), "the form before the plan")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run_id, Crashed(), force=True)
+        client.set_flow_run_state(run_id, AwaitingRetry(), force=True)
+        assert client.read_flow_run(run_id).empirical_policy.pause_keys
+    with answering({"inputs": {"decision": "stop"}}) as gates:
+        assert execute(run_id).wait(120) == 0
+    assert [gate for gate, _ in gates.pages] == ["inputs"]
+    answers = [line["answer"]["decision"] for line in Workspace(SESSION, home).lines("approvals.jsonl")]
+    assert answers == ["stop"]
 
 
 @pytest.mark.slow
