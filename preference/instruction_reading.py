@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from preference.instruction_meaning import Found
+from preference.instruction_said import Found
 
 TITLES = {  # of fields, in the middle of a sentence
     "dataset": "the dataset",

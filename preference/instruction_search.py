@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from preference.instruction_meaning import HOW_MANY_JOBS, RANGE
+from preference.instruction_meaning_values import HOW_MANY_JOBS
 from preference.instruction_reading import Question, Reading, Understood
+from preference.instruction_said import RANGE
 from preference.settings import Strategy
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e-?\d+)?", re.I)
