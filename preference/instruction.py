@@ -50,7 +50,11 @@ def read_instruction(text: str, catalogue: Sequence[KnownModel] = ()) -> Reading
                 Unread(words=words.strip(), why="a question; an instruction is only acted on")
             )
             continue
-        rubric = rubric_of(text, sentence)
+        rubric, before = rubric_of(text, sentence), _rubric(mentions) if rubric_at == n - 1 else None
+        if rubric is not None and before and _starts_with_prefer(sentence):  # judge: ... . Penalise ...
+            _extend(before, text, rubric_start, sentence)
+            rubric_at = n
+            continue
         if rubric is not None:
             _inside(reading, text, rubric.inside)
             sentence, rubric_at = [*rubric.before, rubric.rubric, *rubric.after], n
@@ -58,16 +62,8 @@ def read_instruction(text: str, catalogue: Sequence[KnownModel] = ()) -> Reading
             if not rubric.inside:
                 rubric_at = None  # a quotation ends where it ends
         items, loose = parse(sentence)
-        if (
-            rubric is None
-            and rubric_at is not None
-            and rubric_at == n - 1
-            and _goes_on(items, words)
-            and (before := _rubric(mentions))
-        ):
-            end = max(a.end for a in sentence if a.kind not in ("END", "LINE"))
-            before.found.value = " ".join(text[rubric_start:end].split())
-            before.words = " ".join(text[before.start : end].split())
+        if rubric is None and before and _goes_on(items, words):
+            _extend(before, text, rubric_start, sentence)
             rubric_at = n
             continue
         mentions += mentions_of(reading, text, n, sentence, items, loose, mentions)
@@ -76,6 +72,17 @@ def read_instruction(text: str, catalogue: Sequence[KnownModel] = ()) -> Reading
     name_models(reading, catalogue)
     fit_together(reading)
     return reading
+
+
+def _starts_with_prefer(sentence: Sequence[Atom]) -> bool:
+    return next((a.kind for a in sentence if not a.filler and a.kind not in ("END", "LINE")), "") == "PREFER"
+
+
+def _extend(before: Mention, text: str, start: int, sentence: Sequence[Atom]) -> None:
+    """A rubric by the next sentence, which is more of it. start: where its own words begin."""
+    end = max(a.end for a in sentence if a.kind not in ("END", "LINE"))
+    before.found.value = " ".join(text[start:end].split())
+    before.words = " ".join(text[before.start : end].split())
 
 
 def _is_question(words: str, sentence: Sequence[Atom]) -> bool:

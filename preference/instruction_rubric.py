@@ -60,9 +60,13 @@ def _after_links(row: Sequence[Atom], i: int) -> int | None:
     real = row[k] if k < len(row) else start
     if start.kind == "QUOTED":
         return j if links or row[i].kind == "RUBRIC" else None
+    kind = row[i].kind
+    if kind == "JUDGE" and real.kind == "PREFER":  # the judge should prefer ...
+        return k
+    if kind == "RUBRIC" and "EQ" in links and real.kind == "INT":  # rubric: 1) ... 2) ...
+        return j
     if real.kind in _NAMES or real.kind in ("HELDOUT", "DATASET", "BASE") or start.kind in ("END", "COMMA", "SEMI"):
         return None
-    kind = row[i].kind
     if kind == "RUBRIC":
         return j if links & {"EQ", "BY", "AS", "TO", "OF"} or start.filler else None
     if "EQ" in links and kind == "JUDGE":
