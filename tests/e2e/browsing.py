@@ -37,6 +37,11 @@ def cancel(page: Page, prefect: Any, run: dict[str, Any]) -> None:
     page.get_by_role("alertdialog").get_by_role("button", name="Cancel Flow Run").click()
 
 
+def retry(page: Page, prefect: Any, run: dict[str, Any]) -> None:
+    open_menu(page, prefect, run, "Retry")
+    page.get_by_role("alertdialog").get_by_role("button", name="Retry").click()
+
+
 def open_resume_form(page: Page, prefect: Any, run: dict[str, Any]) -> Locator:
     open_menu(page, prefect, run, "Resume")
     form = page.get_by_role("dialog")

@@ -20,6 +20,7 @@ from blocks.workspace import Workspace
 from preference.session import session_id
 from tasks.verifying import verify
 from tests.clockwork import Clock, start_clock
+from tests.e2e.browsing import retry
 from tests.e2e.conftest import ROOT, wait_until
 
 LENGTHS = {"t1": 3, "t2": 1, "t3": 4, "t4": 2, "t5": 5, "t6": 2, "t7": 1, "t8": 3}
@@ -146,15 +147,14 @@ def test_after_kill_9_of_worker_and_run_the_session_is_resumed(prefect_up, sweep
     wait_until(lambda: read(prefect, {"id": again})["state"]["type"] == "COMPLETED")
 
 
-def test_a_run_that_was_killed_alone_goes_on_by_retry_in_the_ui(prefect_up, sweep, begin):
+def test_a_run_that_was_killed_alone_goes_on_by_retry_in_the_ui(prefect_up, sweep, begin, page):
     prefect, _ = prefect_up
     run = begin()
     before = dict(sweep.clock.created)
     sweep.kill(sweep.run_process())
     wait_until(lambda: read(prefect, run)["state"]["type"] == "CRASHED")
     time.sleep(15)  # as a human takes at least: the worker reports the crash a second time
-    retry = {"state": {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "from the UI"}, "force": False}
-    assert prefect.post(f"/flow_runs/{run['id']}/set_state", retry)["status"] == "ACCEPT"
+    retry(page, prefect, run)
     sweep.ends_as_if_nothing_had_been(before)
     wait_until(lambda: read(prefect, run)["state"]["type"] == "COMPLETED")
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from blocks.workspace import Workspace
-from tests.e2e.browsing import cancel, choose, open_resume_form, open_run_form, picture
+from tests.e2e.browsing import cancel, choose, open_resume_form, open_run_form, picture, retry
 from tests.e2e.conftest import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -102,3 +104,45 @@ def test_a_run_is_cancelled_at_its_gate_and_nothing_was_trained(
     wait_until(lambda: workspace.read_json("session.json")["state"] == "cancelled")
     assert workspace.lines("approvals.jsonl") == []
     assert httpx.get(f"{local_server.url}/v1/accounts/local/dpoJobs").json()["dpoJobs"] == []
+
+
+def test_a_run_whose_process_died_at_its_gate_is_retried_and_asks_again_what_was_not_answered(
+    prefect_up, local_server, page, pairs_and_judge, save_block, shell
+):
+    prefect, environment = prefect_up
+    save_block("scripted", local_server.url)
+    request = {**pairs_and_judge, "base_models": ["tiny"], "platform": "scripted"}
+    deployment = prefect.deployment("preference-learning")
+    prefect.post(f"/deployments/{deployment['id']}/create_flow_run", {"parameters": {"request": request}})
+    run = prefect.wait_at("plan")
+    workspace = Workspace(run["name"].split()[0], Path(environment["PREFWORKS_HOME"]))
+    code, said = shell("update", workspace.session, "--instruction", "Use LoRA rank 16.")
+    assert code == 0, said
+    run = prefect.wait_at("plan", but=run["state"]["state_details"]["pause_key"])
+    plan, holder = workspace.path("plan.md").read_text(), workspace.holder()
+    datasets = httpx.get(f"{local_server.url}/v1/accounts/local/datasets").json()["datasets"]
+    assert holder is not None
+    psutil.Process(holder.pid).kill()
+
+    def state() -> str:
+        found: str = prefect.http.get(f"/flow_runs/{run['id']}").raise_for_status().json()["state"]["type"]
+        return found
+
+    wait_until(lambda: state() == "CRASHED")
+    time.sleep(15)  # as a human takes at least: the worker reports the crash a second time
+    retry(page, prefect, run)
+    wait_until(lambda: state() != "CRASHED")
+    again = prefect.wait_at("plan")
+    assert again["id"] == run["id"]
+    asked = f"/flow_runs/{run['id']}/input/{again['state']['state_details']['run_input_keyset']['description']}"
+    assert prefect.http.get(asked).raise_for_status().json() == plan
+    form = open_resume_form(page, prefect, again)
+    form.get_by_text("Plan: tune").first.wait_for()
+    picture(page, "retried")
+    choose(page, form, "reject")
+    form.get_by_role("button", name="Resume").click()
+    ended = prefect.wait_for(lambda run: run["state"]["type"] == "COMPLETED")
+    assert ended["state"]["name"] == "Rejected"
+    assert [line["answer"]["decision"] for line in workspace.lines("approvals.jsonl")] == ["change", "reject"]
+    assert workspace.path("plan.md").read_text() == plan
+    assert httpx.get(f"{local_server.url}/v1/accounts/local/datasets").json()["datasets"] == datasets

@@ -7,11 +7,12 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from blocks.workspace import Workspace
 from tests.e2e.browsing import cancel, picture
@@ -20,8 +21,12 @@ from tests.e2e.conftest import ROOT, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
+EXAMPLE = ROOT / "examples" / "automations" / "waiting.yaml"
+PLACEHOLDER = "00000000-0000-0000-0000-000000000000"
+
+
 class Receiver(http.server.ThreadingHTTPServer):
-    """Keeps the JSON of every POST."""
+    """Keeps the JSON of every POST that says that it is JSON."""
 
     def __init__(self) -> None:
         self.got: list[dict[str, Any]] = []
@@ -32,7 +37,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: Receiver
 
     def do_POST(self) -> None:
-        self.server.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers["Content-Type"] == "application/json":
+            self.server.got.append(json.loads(body))
         self.send_response(204)
         self.end_headers()
 
@@ -41,18 +48,56 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def told(prefect_up) -> Iterator[list[dict[str, Any]]]:
+def receive() -> Iterator[Callable[[], Receiver]]:
+    """receive(): a receiver on 127.0.0.1, stopped at the end."""
+    started: list[Receiver] = []
+
+    def start() -> Receiver:
+        started.append(Receiver())
+        threading.Thread(target=started[-1].serve_forever, daemon=True).start()
+        return started[-1]
+
+    yield start
+    for receiver in started:
+        receiver.shutdown()
+        receiver.server_close()
+
+
+@pytest.fixture
+def told(prefect_up, receive) -> Iterator[list[dict[str, Any]]]:
     """What `prefworks notify webhook --ends` has sent so far."""
     _, environment = prefect_up
-    receiver = Receiver()
-    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    receiver = receive()
     served = {**environment, "PREFWORKS_NOTIFY_URL": f"http://127.0.0.1:{receiver.server_port}/waits"}
     command = [sys.executable, "-m", "flows.cli", "notify"]
     subprocess.run([*command, "webhook", "--ends"], cwd=ROOT, env=served, check=True)
     yield receiver.got
     subprocess.run([*command, "remove", "webhook"], cwd=ROOT, env=served, check=True)
-    receiver.shutdown()
-    receiver.server_close()
+
+
+@pytest.fixture
+def told_by_example(prefect_up, receive, tmp_path) -> Iterator[list[dict[str, Any]]]:
+    """What the example's automation has sent so far; its block is made by the calls that the UI makes."""
+    prefect, environment = prefect_up
+    receiver = receive()
+    kind = prefect.http.get("/block_types/slug/webhook").raise_for_status().json()
+    [schema] = prefect.post("/block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [kind["id"]]}}})
+    data = {
+        "url": f"http://127.0.0.1:{receiver.server_port}/example",
+        "headers": {"Content-Type": "application/json"},
+    }
+    ids = {"block_type_id": kind["id"], "block_schema_id": schema["id"]}
+    block = prefect.post("/block_documents/", {"name": "example", "data": data, **ids})
+    text = EXAMPLE.read_text()
+    assert text.count(PLACEHOLDER) == 1
+    (tmp_path / "waiting.yaml").write_text(text.replace(PLACEHOLDER, block["id"]))
+    served = {**environment, "PREFECT_API_URL": f"{prefect.root}/api"}
+    command = [sys.executable, "-m", "prefect", "automation", "create", "--from-file", str(tmp_path / "waiting.yaml")]
+    subprocess.run(command, cwd=ROOT, env=served, check=True)
+    [made] = prefect.post("/automations/filter", {"automations": {"name": {"any_": [yaml.safe_load(text)["name"]]}}})
+    yield receiver.got
+    prefect.http.delete(f"/automations/{made['id']}").raise_for_status()
+    prefect.http.delete(f"/block_documents/{block['id']}").raise_for_status()
 
 
 def schedule(prefect: Any, slug: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +119,7 @@ def schedule(prefect: Any, slug: str, request: dict[str, Any]) -> dict[str, Any]
 
 
 def test_within_its_limit_a_scheduled_run_goes_through_and_above_it_one_waits(
-    prefect_up, local_server, page, pairs_and_judge, save_block, price_book, told
+    prefect_up, local_server, page, pairs_and_judge, save_block, price_book, told, told_by_example
 ):
     prefect, environment = prefect_up
     save_block("priced", local_server.url, price_book)
@@ -109,6 +154,8 @@ def test_within_its_limit_a_scheduled_run_goes_through_and_above_it_one_waits(
     assert told[1]["facts"]["gate"] == "plan"
     assert told[1]["facts"]["asked_usd"] > 0.01
     assert told[1]["url"].endswith(f"/runs/flow-run/{dear['id']}")
+    wait_until(lambda: told_by_example != [], 60)
+    assert told_by_example == [{"text": told[1]["facts"]["text"], "url": told[1]["url"]}]
 
     page.goto(f"{prefect.root}/v2/runs/flow-run/{cheap['id']}")
     page.get_by_text("Completed").first.wait_for()
