@@ -170,16 +170,17 @@ def test_a_disk_without_room_is_said_before_anything_is_made(local_server, make_
     assert not (home / "sessions").exists()
 
 
-def test_prompts_without_two_models_to_answer_them_are_refused_before_anything_is_bought(
-    local_server, make_request, tmp_path, home
+def test_prompts_without_two_models_to_answer_them_wait_before_anything_is_bought(
+    local_server, make_request, answering, tmp_path, home
 ):
     prompts = tmp_path / "prompts.jsonl"
     rows = [{"messages": [{"role": "user", "content": f"Say {i} times yes"}]} for i in range(40)]
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    state = run(make_request(local_server.url, dataset=str(prompts)))
-    assert state.is_failed()
-    assert "the dataset has prompts without answers, and of tiny's family" in state.message
-    assert "the dataset has prompts without answers" in the_session(home).path("final_report.md").read_text()
+    with answering({"inputs": {"decision": "stop"}}) as gates:
+        state = run(make_request(local_server.url, dataset=str(prompts)))
+    assert state.name == "Rejected", state.message
+    assert "The dataset has prompts without answers, and of tiny's family" in gates.pages[0][1]
+    assert the_session(home).path("final_report.md").exists()
     for collection in ("dpoJobs", "deployments"):
         assert not httpx.get(f"{local_server.url}/v1/accounts/local/{collection}").json().get(collection)
 
