@@ -71,7 +71,9 @@ def test_a_run_is_started_approved_reviewed_and_read_in_the_browser(
     page.goto(f"{prefect.root}/v2/artifacts/artifact/{report['id']}")
     shown = page.get_by_test_id("markdown-display").first  # the list of versions beside it says the same words
     shown.get_by_text("Promoted t1").first.wait_for()
-    assert shown.locator("img").evaluate_all("images => images.map(i => i.naturalWidth > 0)") == [True] * 3
+    shown.locator("img").nth(2).wait_for()  # drawn after the words
+    drawn = "images => Promise.all(images.map(i => i.decode().then(() => i.naturalWidth > 0)))"
+    assert shown.locator("img").evaluate_all(drawn) == [True] * 3
     picture(page, "final-report")
 
 
