@@ -1,6 +1,6 @@
 """A large plain file's parts, scanned side by side, and the canonical rows written in their order.
 
-The program reads parts itself, beside processes that each start with the first part they are asked for: checking and
+The program reads parts itself, beside processes that start at once and take parts as soon as they can: checking and
 hashing rows holds Python's lock for half of the time, so threads would hardly help. Rows that are canonical as they
 stand are copied from the source by the kernel. `python -m preference.formats_parallel FILE` is such a process: it
 reads parts as JSON lines and answers with pickles. It is ours, so these can be trusted.

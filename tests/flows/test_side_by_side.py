@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import httpx
-from prefect.client.orchestration import get_client
-from prefect.settings import get_current_settings
 
 from blocks.workspace import Workspace
-from flows.preference_learning import preference_learning
 from preference.report_facts import EndpointFacts
 from preference.session import Outcome, SessionRecord
 from tasks.verifying import verify
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.flows.test_recovery import start
 
 
 def test_three_runs_that_begin_at_once_on_a_new_server(start_local_server, make_request, home):
     server = start_local_server()
     parameters = make_request(server.url, auto_approve_up_to_usd=0, auto_promote="clear_winner")
-    settings = get_current_settings().to_environment_variables(exclude_unset=True)
-    with get_client(sync_client=True) as client:
-        runs = [client.create_flow_run(preference_learning, parameters=parameters).id for _ in range(3)]
-    processes = [
-        subprocess.Popen([sys.executable, "-m", "flows.execute", str(run)], cwd=ROOT, env={**os.environ, **settings})
-        for run in runs
-    ]
+    processes = [start(parameters)[1] for _ in range(3)]
     assert [process.wait(240) for process in processes] == [0, 0, 0]
     sessions = [Workspace(folder.name, home) for folder in (home / "sessions").iterdir()]
     records = [each.read("session.json", SessionRecord) for each in sessions]
