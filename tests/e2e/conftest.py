@@ -45,13 +45,26 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 600) -> None:
         time.sleep(0.5)
 
 
+class _Patient(httpx.HTTPTransport):
+    """Asks again on 503, as Prefect's own client does: SQLite was locked, and nothing was done."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        for _ in range(10):
+            response = super().handle_request(request)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            response.close()
+            time.sleep(1)
+        return response
+
+
 class Prefect:
     """What `prefworks up` started, seen through Prefect's REST API."""
 
     def __init__(self, port: int) -> None:
         self.root = f"http://127.0.0.1:{port}"
         self.since = datetime.now(UTC)
-        self.http = httpx.Client(base_url=f"{self.root}/api", timeout=30)
+        self.http = httpx.Client(base_url=f"{self.root}/api", timeout=30, transport=_Patient())
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return self.http.post(path, json=body).raise_for_status().json()
@@ -103,6 +116,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prefect
         "PREFWORKS_HOME": str(tmp_path_factory.mktemp("home")),
         "PREFECT_PORT": str(port),
         "LOCAL_SERVER_PORT": str(free_port(0)),
+        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",  # a minute unless told
     }
     command = [sys.executable, "-m", "flows.cli"]
     try:

@@ -112,26 +112,36 @@ def automation_id(prefect: Any, name: str) -> str:
     return str(found["id"])
 
 
-def schedule(prefect: Any, slug: str, request: dict[str, Any]) -> dict[str, Any]:
-    """A schedule of the weekly deployment whose first run is due in a moment, switched off once it runs; that run."""
+@pytest.fixture
+def schedule(prefect_up) -> Iterator[Callable[[str, dict[str, Any]], dict[str, Any]]]:
+    """schedule(slug, request): a schedule of the weekly deployment whose first run is due in a moment, switched off
+    once it runs; that run. Removed at the end."""
+    prefect, _ = prefect_up
     weekly = prefect.deployment("preference-learning-weekly")
-    # every two minutes: a scheduler that is busy lets the first time pass
-    made = {"schedule": {"interval": 120}, "active": True, "slug": slug, "parameters": {"request": request}}
-    [kept] = prefect.post(f"/deployments/{weekly['id']}/schedules", [made])
-    due = {"deployments": {"id": {"any_": [weekly["id"]]}}, "sort": "EXPECTED_START_TIME_ASC"}
+    paths: list[str] = []
 
-    def first() -> list[dict[str, Any]]:
-        runs = prefect.post("/flow_runs/filter", due)
-        return [run for run in runs if run["parameters"].get("request") == request]
+    def start(slug: str, request: dict[str, Any]) -> dict[str, Any]:
+        # often enough for a scheduler that is busy and lets the first time pass
+        made = {"schedule": {"interval": 45}, "active": True, "slug": slug, "parameters": {"request": request}}
+        [kept] = prefect.post(f"/deployments/{weekly['id']}/schedules", [made])
+        paths.append(f"/deployments/{weekly['id']}/schedules/{kept['id']}")
+        due = {"deployments": {"id": {"any_": [weekly["id"]]}}, "sort": "EXPECTED_START_TIME_ASC"}
 
-    wait_until(lambda: any(run["state"]["type"] != "SCHEDULED" for run in first()))
-    off = {"active": False}
-    prefect.http.patch(f"/deployments/{weekly['id']}/schedules/{kept['id']}", json=off).raise_for_status()
-    return next(run for run in first() if run["state"]["type"] != "SCHEDULED")
+        def first() -> list[dict[str, Any]]:
+            runs = prefect.post("/flow_runs/filter", due)
+            return [run for run in runs if run["parameters"].get("request") == request]
+
+        wait_until(lambda: any(run["state"]["type"] != "SCHEDULED" for run in first()))
+        prefect.http.patch(paths[-1], json={"active": False}).raise_for_status()
+        return next(run for run in first() if run["state"]["type"] != "SCHEDULED")
+
+    yield start
+    for path in paths:
+        prefect.http.delete(path).raise_for_status()
 
 
 def test_within_its_limit_a_scheduled_run_goes_through_and_above_it_one_waits(
-    prefect_up, local_server, page, pairs_and_judge, save_block, price_book, told, create_example
+    prefect_up, local_server, page, pairs_and_judge, save_block, price_book, told, create_example, schedule
 ):
     prefect, environment = prefect_up
     save_block("priced", local_server.url, price_book)
@@ -146,7 +156,7 @@ def test_within_its_limit_a_scheduled_run_goes_through_and_above_it_one_waits(
     def read(run: dict[str, Any]) -> dict[str, Any]:
         return prefect.http.get(f"/flow_runs/{run['id']}").raise_for_status().json()
 
-    cheap = schedule(prefect, "cheap", {**request, "auto_approve_up_to_usd": 500})
+    cheap = schedule("cheap", {**request, "auto_approve_up_to_usd": 500})
     wait_until(lambda: read(cheap)["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED", "PAUSED"))
     assert read(cheap)["state"]["name"] == "Completed", read(cheap)["state"]["message"]
     session = read(cheap)["name"].split()[0]
@@ -155,7 +165,7 @@ def test_within_its_limit_a_scheduled_run_goes_through_and_above_it_one_waits(
     assert "plan gate: approve by policy: auto_approve_up_to_usd 500.00" in report
     assert "promotion gate: approve by policy: auto_promote clear_winner" in report
 
-    dear = schedule(prefect, "dear", {**request, "auto_approve_up_to_usd": 0.01})
+    dear = schedule("dear", {**request, "auto_approve_up_to_usd": 0.01})
     wait_until(lambda: read(dear)["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED", "PAUSED"))
     assert read(dear)["state"]["type"] == "PAUSED", read(dear)["state"]["message"]
 
@@ -189,6 +199,3 @@ def test_within_its_limit_a_scheduled_run_goes_through_and_above_it_one_waits(
     picture(page, "schedules")
     cancel(page, prefect, dear)
     wait_until(lambda: read(dear)["state"]["type"] == "CANCELLED")
-    for made in weekly["schedules"]:
-        if made["slug"] in ("cheap", "dear"):
-            prefect.http.delete(f"/deployments/{weekly['id']}/schedules/{made['id']}").raise_for_status()
