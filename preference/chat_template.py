@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jinja2
-from jinja2 import nodes
+from jinja2 import Environment, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from preference.chat_outline import Outlines
 
 Json = dict[str, Any]
 
@@ -41,14 +43,9 @@ class ChatTemplate:
     def __init__(self, source: str, special_tokens: Json | None = None) -> None:
         self.source = source
         self._special_tokens = special_tokens or {}
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-        )
-        environment.filters["tojson"] = _to_json
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = lambda form: _TODAY
         try:
-            self._template = environment.from_string(source)
+            self._template = _environment().from_string(source)
+            self._outlines = Outlines(_environment(), source, self._special_tokens)
         except jinja2.TemplateError as error:
             raise TemplateError(f"the chat template is broken: {error}") from None
 
@@ -67,6 +64,13 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Json], tools: Sequence[Json] | None, *, open_answer: bool) -> str:
         """The conversation as text; open_answer puts what comes before the assistant's answer at its end."""
+        if not tools and all(map(_is_plain, messages)):
+            shape = tuple((message["role"], message["content"] != "") for message in messages)
+            if outline := self._outlines.find(shape, open_answer):
+                return outline.fill([message["content"] for message in messages])
+        return self._render(messages, tools, open_answer)
+
+    def _render(self, messages: Sequence[Json], tools: Sequence[Json] | None, open_answer: bool) -> str:
         try:
             return self._template.render(
                 messages=messages,
@@ -76,6 +80,20 @@ class ChatTemplate:
             )
         except Exception as error:  # a stranger's code may raise anything
             raise TemplateError(f"the chat template refuses these messages: {error}") from None
+
+
+def _is_plain(message: Json) -> bool:
+    return [*message] == ["role", "content"] and all(isinstance(value, str) for value in message.values())
+
+
+def _environment() -> Environment:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _refuse
+    environment.globals["strftime_now"] = lambda form: _TODAY
+    return environment
 
 
 def _read_config(path: Path) -> Json:
