@@ -70,7 +70,7 @@ _PADDING = re.compile(
     r"thank|you|thx|i|i'?m|we|can|may|might|run|on|all|by|me|now|to|training|sweep|as|is|am|are|be|of|cost|price|costs|"
     r"budget|everything|session|job|right|away|just|let'?s|us|do|go|has|have|been|with|its|my|your|our|hi|hello|well|"
     r"deploy|promote|ship|release|winner|winning|best|proposed|promotion|deployment|there|here|from|for|start|begin|"
-    r"happy|good|works|further|ahead|next|step|phase|whole|thing|entire)\b"
+    r"happy|good|works|planned|stands|described|shown|further|ahead|next|step|phase|whole|thing|entire)\b"
 )
 
 _LEAD = re.compile(  # "No, use X": cut off only before a stop or a "but", for "no ORPO" means ORPO

@@ -11,9 +11,9 @@ from rapidfuzz import fuzz
 from rapidfuzz.distance import OSA
 
 FAMILIES = """qwen llama mistral ministral mixtral gemma kimi deepseek glm smollm phi gpt nemotron minimax muse olmo
-tulu zephyr falcon granite codellama devstral magistral""".split()
+tulu zephyr falcon granite codellama devstral magistral claude gemini grok""".split()
 VARIANTS = """instruct chat it base coder code mini small medium large nano super ultra flash pro max turbo scout
-maverick vl thinking think oss glimmer preview exp bf16 fp8 hf latest distill""".split()
+maverick vl thinking think oss glimmer preview exp bf16 fp8 hf latest distill sonnet opus haiku""".split()
 _PARTS = re.compile(r"\d+(?:\.\d+)*|[a-z]+")
 _SIZE = re.compile(r"(?:\d+x)?\d+(?:\.\d+|p\d+)?[bmt](?:-.*)?|a\d+(?:\.\d+|p\d+)?b|v\d+(?:\.\d+|p\d+)?", re.I)
 _LIKENESS = 80.0  # of the letters, 0 to 100: Quen3 is Qwen3, Llama is not Gemma

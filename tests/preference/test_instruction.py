@@ -42,6 +42,23 @@ def test_an_instruction_means(case):
         assert all(words in text for words in one.words.split(" … ")), "shown in the user's own words"
 
 
+@pytest.mark.parametrize(
+    ("says", "where"),
+    [
+        ("Schedule this every Monday at 9am.", "preference-learning-weekly"),
+        ("Email me when done.", "prefworks notify"),
+        ("Run everything on the local server.", "Platform"),
+        ("Remove the duplicates first.", "always left out"),
+        ("Take s3://bucket/prefs.jsonl.", "a file on this machine"),
+        ("Make it good.", "not understood"),
+        ("Merge accounts/fireworks/models/mine.", "none of it is done"),
+    ],
+)
+def test_what_is_set_elsewhere_says_where(says, where):
+    [unread] = read_instruction(says).not_understood
+    assert where in unread.why
+
+
 def test_there_are_enough_cases():
     assert len({case["says"] for case in CASES}) >= 150
 
