@@ -10,8 +10,8 @@ _PLACES = (
         "a dataset is a file on this machine, or the platform's own: bring it to one of them first",
     ),
     (
-        "schedule|scheduled|daily|weekly|monthly|nightly|every (?:day|night|week|month|morning|(?:mon|tues|wednes|thurs|"
-        "fri|satur|sun)day)",
+        "schedule|scheduled|daily|weekly|monthly|nightly|"
+        "every (?:day|night|week|month|morning|(?:mon|tues|wednes|thurs|fri|satur|sun)day)",
         "when runs start is set by a schedule of the deployment preference-learning-weekly",
     ),
     (

@@ -1,4 +1,4 @@
-"""Outlines are held to the rendering of the same conversations by jinja2, for templates that look and some that do not."""
+"""Outlines are held to what jinja2 makes of the same conversations, for templates that look at texts and others."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ PASSING_ON = {
         "{{ messages | length }}{{ (messages | last).role }}"
     ),
     "system prompt joined": (
-        "{% set ns = namespace(s='') %}{% for m in messages %}{% if m.role == 'system' %}{% set ns.s = m.content + '\n' %}"
-        "{% else %}{{ loop.index0 }}{{ ns.s }}{{ m.get('content') }}{% endif %}{% endfor %}"
+        "{% set ns = namespace(s='') %}{% for m in messages %}"
+        "{% if m.role == 'system' %}{% set ns.s = m.content + '\n' %}{% else %}"
+        "{{ loop.index0 }}{{ ns.s }}{{ m.get('content') }}{% endif %}{% endfor %}"
     ),
     "said twice": "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}",
     "last one only": "{{ messages[-1].content }}",
