@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from preference.instruction_reading import Question
-from preference.settings import Method, PreferenceForm, PreferenceRequest
+from preference.settings import PreferenceForm, PreferenceRequest
+from preference.settings_sweep import Method
 
 
 class Contradiction(BaseModel):

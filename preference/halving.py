@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from preference.session import resource
-from preference.settings import Strategy
+from preference.settings_sweep import Strategy
 from preference.trials import Trial
 
 SHARES = (0.25, 0.5)  # of the pairs, a rung each; then all of them. Eta 2 from a quarter

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from preference.settings import Method
+from preference.settings_sweep import Method
 
 LOSSES = ("dpo_loss", "orpo_loss", "loss", "train/loss")  # a platform's names for it
 LN_2 = math.log(2)

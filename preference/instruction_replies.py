@@ -9,7 +9,8 @@ from typing import Any
 from preference.instruction import read_instruction
 from preference.instruction_guard import check_text
 from preference.instruction_models import KnownModel, matches
-from preference.settings import AutoPromote, Strategy, Wait
+from preference.settings import AutoPromote, Wait
+from preference.settings_sweep import Strategy
 
 _NAMES = ("dataset", "held_out", "evaluator", "rubric", "labelled", "judge")  # taken as they stand
 _LABELS = {  # what is put before a bare answer, so that it reads as an instruction

@@ -7,7 +7,7 @@ import re
 from preference.instruction_meaning_values import HOW_MANY_JOBS
 from preference.instruction_reading import Question, Reading, Understood
 from preference.instruction_said import RANGE
-from preference.settings import Strategy
+from preference.settings_sweep import Strategy
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e-?\d+)?", re.I)
 _RANGES = ("sweep.learning_rates", "sweep.betas", "sweep.orpo_lambdas")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from preference.cost import PriceBook
-from preference.settings import Serving
+from preference.settings_models import Serving
 from preference.wire import Model, resource_id
 
 MIN_SIZE_RATIO = 2.0  # the paper's main pair, 3B over 1.5B

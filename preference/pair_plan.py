@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from preference.bases import PlannedBase
 from preference.cost import SCALE_DOWN_S, TIME_SPREAD, CostLine, PriceBook, total, usd_text
-from preference.settings import PairGeneration, Serving
+from preference.settings_models import PairGeneration, Serving
 from preference.wire import Model, resource_id
 
 # lines of the bill

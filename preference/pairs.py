@@ -22,7 +22,7 @@ from preference.ledger import Spent
 from preference.pair_judging import JudgedPairs
 from preference.pair_plan import PairSize
 from preference.rates import mean_score, scores_to_outcomes, win_rate
-from preference.settings import PairGeneration
+from preference.settings_models import PairGeneration
 
 CONTENT_FILTER = "content_filter"  # a finish_reason of OpenAI-compatible APIs
 CUT = "length"

@@ -21,7 +21,8 @@ from preference.memory import memory_warnings
 from preference.pair_plan import PairPlan, base_as_made, batch_offer, pair_lines, with_pairs
 from preference.plan_lines import base_of, cost_lines, job_line
 from preference.search import Search, SearchRefused, stand_ins
-from preference.settings import Method, PreferenceRequest, Strategy
+from preference.settings import PreferenceRequest
+from preference.settings_sweep import Method, Strategy
 from preference.stats import expected_half_width
 from preference.trials import Trial, grid_trials, is_explicit, too_many_examples
 from preference.wire import Model, resource_id

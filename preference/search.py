@@ -23,7 +23,8 @@ from pydantic import BaseModel
 from preference import wire
 from preference.comparison import ScoredAnswer, flags_of, scores_of
 from preference.session import resource
-from preference.settings import Method, PreferenceRequest
+from preference.settings import PreferenceRequest
+from preference.settings_sweep import Method
 from preference.trials import EPOCHS, RANKS, Trial, default_rates, grid_size
 
 if TYPE_CHECKING:

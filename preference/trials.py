@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from preference import wire
 from preference.session import resource
-from preference.settings import Grid, Method, PreferenceRequest
+from preference.settings import PreferenceRequest
+from preference.settings_sweep import Grid, Method
 
 T = TypeVar("T")
 

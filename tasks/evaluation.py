@@ -26,7 +26,7 @@ from preference.evaluator_plan import EvaluatorSummary
 from preference.fingerprints import prompt_id
 from preference.plan_lines import EVALUATOR
 from preference.session import resource
-from preference.settings import Sampling
+from preference.settings_models import Sampling
 from preference.splits import HeldOutPrompt
 from preference.wire import Evaluator
 from tasks.buying import Wanted, buy

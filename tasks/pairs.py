@@ -22,7 +22,7 @@ from preference.pair_plan import PairPlan
 from preference.pairs import Side, pair_row, why_dropped
 from preference.plan import Plan
 from preference.row_index import RowIndex, group_hashes
-from preference.settings import PairGeneration
+from preference.settings_models import PairGeneration
 from preference.tokens import TokenCounter, counter_for
 from tasks.buying import Wanted, buy, missing, was_refused
 from tasks.evaluation import JOURNAL

@@ -6,7 +6,7 @@ import pytest
 
 from blocks.journal import Answer, Journal, answer_key
 from blocks.workspace import SessionBusy, Workspace
-from preference.settings import Grid
+from preference.settings_sweep import Grid
 
 SESSION = "1779157376-41e1"
 

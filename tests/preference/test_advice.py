@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from preference.advice import worth_trying
 from preference.comparison import Comparison, Contestant, Estimate, Headline, Standing
-from preference.settings import Method
+from preference.settings_sweep import Method
 from preference.trials import Trial
 
 

@@ -5,7 +5,7 @@ from preference.halving import halving_text, n_kept, part_of, priced_jobs, rung_
 from preference.plan import PlanRefused, trial_line
 from preference.plan_lines import TRAINING, evaluation_starts
 from preference.plan_page import plan_markdown
-from preference.settings import Strategy
+from preference.settings_sweep import Strategy
 from tests.preference.test_bases import bases, data, plan
 
 EIGHT = {"learning_rates": [1e-5, 2e-5, 3e-5, 4e-5], "betas": [0.1, 0.3]}

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from preference.health import not_a_number, training_health
-from preference.settings import Method
+from preference.settings_sweep import Method
 
 
 def steps(n: int = 40, **columns) -> list[dict]:

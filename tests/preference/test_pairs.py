@@ -17,7 +17,7 @@ from preference.pairs import (
     similarity,
     why_dropped,
 )
-from preference.settings import PairGeneration, Serving
+from preference.settings_models import PairGeneration, Serving
 from preference.wire import BaseModelDetails, Model
 
 SETTINGS = PairGeneration()

@@ -9,7 +9,8 @@ from preference.plan import PlanRefused, actual_lines, draft_plan, trial_line
 from preference.plan_lines import FIRST_HOUR, SAMPLING, TRAINING
 from preference.plan_page import plan_markdown
 from preference.session import is_session_id, resource, session_id
-from preference.settings import Grid, Method, PreferenceRequest
+from preference.settings import PreferenceRequest
+from preference.settings_sweep import Grid, Method
 from preference.trials import grid_trials
 from preference.wire import BaseModelDetails, Model
 

@@ -5,7 +5,7 @@ from preference.plan import PlanRefused
 from preference.plan_lines import TRAINING, evaluation_starts
 from preference.plan_page import plan_markdown
 from preference.search import Batch, Draws, Search, draw_batch, draws_text, worth
-from preference.settings import Method
+from preference.settings_sweep import Method
 from preference.trials import Trial
 from tests.preference.test_bases import bases, data, plan
 

@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from preference.settings import Grid, PreferenceRequest
+from preference.settings import PreferenceRequest
+from preference.settings_sweep import Grid
 from preference.trials import default_rates, grid_trials
 from preference.wire import BaseModelDetails, Model
 
