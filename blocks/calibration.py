@@ -43,6 +43,20 @@ def core_gflops(seconds: float) -> float:
     return 2 * SIZE**3 / best_s / 1e9
 
 
+def multiplies_bfloat16() -> bool | None:
+    """Whether the processor does, so that the local server trains in it (fast_dtype there); else it takes float32.
+
+    None: not known, as where there is a GPU, which is not looked at.
+    """
+    if Path("/proc/driver/nvidia").exists():
+        return None
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return False if sys.platform == "darwin" else None
+    return not flags.isdisjoint({"avx512_bf16", "amx_bf16"})
+
+
 def usable_cores() -> int:
     """Those that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

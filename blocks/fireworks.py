@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, SecretStr, field_validator
 
-from blocks.calibration import machine_gflops, machine_memory_gb
+from blocks.calibration import machine_gflops, machine_memory_gb, multiplies_bfloat16
 from blocks.client import FireworksClient
 from blocks.connection import root_url
 from preference.cost import PriceBook, load_price_book
@@ -54,6 +54,10 @@ class FireworksPlatform(Block):
     def measured_gflops(self) -> float | None:
         """How fast the machine that trains and serves is; None where that is not the one we run on."""
         return machine_gflops() if self._is_here() else None
+
+    def multiplies_bfloat16(self) -> bool | None:
+        """Whether the processor that trains and serves does; None where it is not known or not ours."""
+        return multiplies_bfloat16() if self._is_here() else None
 
     def memory_gb(self) -> float | None:
         """What the machine that trains and serves has; None where that is not the one we run on."""

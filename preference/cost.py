@@ -53,6 +53,17 @@ class Throughput(BaseModel):
         return max(0.1, n_parameters / self.measured_parameters)
 
 
+class Float32(BaseModel):
+    """What was measured of the same model in float32, where a processor does not multiply bfloat16."""
+
+    training_tokens_per_s: float = Field(gt=0)
+    generation_tokens_per_s: float = Field(gt=0)
+    measured_gflops: float = Field(gt=0)
+    gb_per_billion_parameters: float = Field(gt=0)
+    training_gb_per_thousand_tokens: float = Field(gt=0)
+    answering_gb: float = Field(ge=0)
+
+
 class ModelSweep(BaseModel):
     """The base models that are tried where a request names none: a choice with its date and source, in order."""
 
@@ -74,6 +85,7 @@ class PriceBook(BaseModel):
     batch_share: float | None = Field(None, gt=0, le=1)  # of the serverless price: what batch inference costs
     throughput: Throughput
     memory: MemoryUse | None = None  # of the user's own machine; None: the platform's
+    float32: Float32 | None = None
     model_sweep: ModelSweep = ModelSweep()
 
     def training_usd(self, tokens: float, parameters: int | None) -> float | None:
@@ -106,6 +118,24 @@ class PriceBook(BaseModel):
         if price is None or self.batch_share is None:
             return None
         return self.batch_share * (prompt_tokens * price.prompt + completion_tokens * price.completion) / 1e6
+
+    def in_float32(self) -> PriceBook:
+        """The book for a machine whose processor does not multiply bfloat16."""
+        if self.float32 is None:
+            return self
+        measured = self.float32.model_dump()
+        speed = {key: value for key, value in measured.items() if key in Throughput.model_fields}
+        sizes = {key: value for key, value in measured.items() if key in MemoryUse.model_fields}
+        return self.model_copy(
+            update={
+                "throughput": self.throughput.model_copy(update=speed),
+                "memory": self.memory and self.memory.model_copy(update=sizes),
+                "assumptions": [
+                    *self.assumptions,
+                    "This processor does not multiply bfloat16: times and memory are those of float32.",
+                ],
+            }
+        )
 
     def on_machine(self, gflops: float) -> PriceBook:
         """The book for a machine that multiplies float32 matrices so fast, in place of the one that was measured."""

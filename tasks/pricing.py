@@ -16,6 +16,11 @@ def price_book(platform: FireworksPlatform, workspace: Workspace) -> PriceBook:
     """Measured once a session, so that one that goes on is not asked about another plan."""
     book = platform.get_price_book()
     kept = workspace.read_json(MACHINE) or {}
+    if book.float32 is not None:
+        if "bfloat16" not in kept:
+            kept["bfloat16"] = platform.multiplies_bfloat16()
+        if kept["bfloat16"] is False:
+            book = book.in_float32()
     if book.throughput.measured_gflops is not None:
         gflops = kept.get("gflops") or platform.measured_gflops()
         if gflops is not None:
