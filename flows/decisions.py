@@ -12,7 +12,7 @@ from blocks.workspace import Workspace
 from flows.forms import your_name
 from flows.gates import RunRejected, gate
 from preference.approval import beyond_plan, line_price
-from preference.comparison import Comparison, Contestant, why_not_promoted
+from preference.comparison import why_not_promoted
 from preference.comparison_page import comparison_markdown, headline_text
 from preference.cost import usd_text
 from preference.evaluator_plan import EvaluatorSummary
@@ -24,6 +24,7 @@ from preference.plan_lines import FIRST_HOUR
 from preference.qualification import WHAT_CAN_BE_DONE, Qualification, qualification_markdown
 from preference.session import resource
 from preference.settings import AutoPromote
+from preference.standings import Comparison, Contestant
 from tasks.spending import ledger, next_life
 
 _ROLES = {

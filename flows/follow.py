@@ -20,9 +20,9 @@ from blocks.workspace import FULL_MB, Workspace, space_trouble
 from flows.asking import Answer, ask, show
 from flows.pages import remember
 from flows.runs import AnswerRefused, NothingWaits, question_of, resume, run_url
-from preference.comparison import Comparison
 from preference.plan import Plan
 from preference.settings import PreferenceRequest
+from preference.standings import Comparison
 
 POLL_S = 1.0
 STOP_GRACE_S = 60.0  # to cancel jobs and take deployments down

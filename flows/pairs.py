@@ -18,7 +18,8 @@ from flows.scoring import JudgeScoring, Scoring, ready_scorer, when_first_asked
 from flows.sessions import Session
 from preference.judge_plan import PAIR_JUDGING
 from preference.pair_plan import STRONG_ANSWERS, WEAK_ANSWERS
-from preference.pairs import FirstPass, first_pass_markdown
+from preference.pairs import FirstPass
+from preference.pairs_page import first_pass_markdown
 from preference.plan import Plan
 from preference.splits import Split
 from tasks.comparing import EvaluatorCode, Scorer, TrustedJudge

@@ -54,9 +54,9 @@ def ended(session: str) -> dict[str, Any]:
 def _conclude(session: str, url: str, again: str, shown: Console) -> None:
     """The last lines: verdict, report, endpoint, and how to look at it."""
     from blocks.workspace import Workspace
-    from preference.comparison import Comparison
     from preference.comparison_page import headline_text
     from preference.report_facts import EndpointFacts
+    from preference.standings import Comparison
 
     workspace = Workspace(session)
     record = workspace.read("session.json", SessionRecord)

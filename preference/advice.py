@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from preference.comparison import Comparison, Standing
 from preference.power import required_prompts
+from preference.standings import Comparison, Standing
 from preference.trials import Trial
 
 MOST_PROMPTS = 2000  # more than that is no advice

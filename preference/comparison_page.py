@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preference.comparison import Comparison, Estimate, Headline, Standing
+from preference.standings import Comparison, Estimate, Headline, Standing
 
 
 def comparison_markdown(comparison: Comparison) -> str:

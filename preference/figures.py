@@ -13,8 +13,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from preference.comparison import Comparison, Estimate, ScoredAnswer
 from preference.health import series
+from preference.standings import Comparison, Estimate, ScoredAnswer
 
 MAX_LEGEND = 12  # trials; with more of them names would hide the curves
 DPI = 100

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel
 
-from preference.comparison import Estimate
 from preference.rates import Verdict, verdict_score, win_rate
+from preference.standings import Estimate
 
 REVERSED = "reversed by the judge"
 TIED = "tied by the judge"  # also where the verdict turns with the order: never broken at random

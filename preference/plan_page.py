@@ -16,7 +16,7 @@ from preference.memory import memory_text
 from preference.pair_plan import pair_notes
 from preference.plan import Plan
 from preference.plan_lines import job_line, job_tokens
-from preference.search import search_text
+from preference.search_text import search_text
 from preference.wire import resource_id
 
 

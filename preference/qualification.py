@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
-from preference.comparison import Estimate
 from preference.labelled import LEAST_LABELS, LEAST_OF_A_KIND, LabelledPair
 from preference.pairwise import Reply
 from preference.rates import Verdict, verdict_score
+from preference.standings import Estimate
 from preference.stats import win_rate
 
 LEAST_CONSISTENT = 0.5  # small models that only look at the position have 0 to 5 %; MT-Bench's GPT-4 had 65 %

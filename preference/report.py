@@ -8,13 +8,13 @@ from preference.advice import worth_trying
 from preference.approval import approval_text
 from preference.comparison_page import comparison_markdown, headline_text
 from preference.cost import duration_text
-from preference.pairs import pairs_markdown
+from preference.pairs_page import pairs_markdown
 from preference.plan import Plan
 from preference.plan_page import bases_text
 from preference.qualification import qualification_markdown
 from preference.report_cost import cost_section
 from preference.report_facts import EndpointFacts, ReportFacts
-from preference.search import draws_text
+from preference.search_text import draws_text
 from preference.session import Outcome
 
 PICTURES = {

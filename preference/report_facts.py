@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from preference.comparison import Comparison
 from preference.cost import CostLine
 from preference.pairs import PairsMade
 from preference.plan import Plan
 from preference.qualification import Qualification
 from preference.search import Draws
 from preference.session import SessionRecord
+from preference.standings import Comparison
 from preference.targets import Stopped
 from preference.trials import Trial
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from numpy.typing import ArrayLike
 from pydantic import BaseModel
 
-from preference.comparison import Answers, Comparison, Contestant, Estimate, Headline, ScoredAnswer, flags_of, scores_of
+from preference.comparison import flags_of, scores_of
 from preference.judging import cannot_catch_up, target_reached
 from preference.settings import PreferenceRequest
+from preference.standings import Answers, Comparison, Contestant, Estimate, Headline, ScoredAnswer
 from preference.stats import scores_to_outcomes
 
 BLOCK = 16  # held-out prompts between two looks at who can still win

@@ -13,10 +13,11 @@ from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
 from preference import splits
 from preference.bases import CHAMPION
-from preference.comparison import Answers, Comparison, Contestant, JudgedBy, ScoredAnswer, compare_halves
+from preference.comparison import JudgedBy, compare_halves
 from preference.plan import Plan, is_unsandboxed
 from preference.plan_lines import SAMPLING
 from preference.splits import HeldOutPrompt, read_prompts
+from preference.standings import Answers, Comparison, Contestant, ScoredAnswer
 from preference.targets import with_target
 from tasks.evaluation import answer_prompts, is_answered, score_answers, write_scored
 from tasks.judge_model import Judge

@@ -14,10 +14,10 @@ from blocks.client import FireworksClient
 from blocks.errors import PlatformError
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
-from preference.comparison import Contestant
 from preference.plan import Plan
 from preference.plan_lines import FIRST_HOUR
 from preference.session import resource
+from preference.standings import Contestant
 from preference.wire import Deployment
 from tasks import spending
 from tasks.progress import say, timed

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 
 from blocks.workspace import Workspace
-from preference.comparison import Comparison, ScoredAnswer
 from preference.figures import lengths_figure, training_curves_figure, win_rates_figure
 from preference.plan import Plan
+from preference.standings import Comparison, ScoredAnswer
 from tasks.training import TrainedTrial
 
 _PICTURE = re.compile(r"\]\((figures/[a-z-]+\.png)\)")

@@ -21,13 +21,13 @@ from blocks.evaluators import EvaluatorSource, Limits
 from blocks.fireworks import FireworksPlatform
 from blocks.journal import Answer, Journal, answer_key
 from blocks.workspace import Workspace, prefworks_home
-from preference.comparison import Contestant, ScoredAnswer
 from preference.evaluator_plan import EvaluatorSummary
 from preference.fingerprints import prompt_id
 from preference.plan_lines import EVALUATOR
 from preference.session import resource
 from preference.settings_models import Sampling
 from preference.splits import HeldOutPrompt
+from preference.standings import Contestant, ScoredAnswer
 from preference.wire import Evaluator
 from tasks.buying import Wanted, buy
 from tasks.progress import say, timed

@@ -9,11 +9,12 @@ from prefect import unmapped
 
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
-from preference.comparison import Contestant, flags_of, scores_of
+from preference.comparison import flags_of, scores_of
 from preference.halving import at_rung, n_kept, part_of
 from preference.plan import Plan
 from preference.session import resource
 from preference.splits import HeldOutPrompt, Split
+from preference.standings import Contestant
 from preference.trials import Trial
 from tasks.comparing import Measure, contestants_of
 from tasks.judged_sweep import JudgedSweep

@@ -8,10 +8,10 @@ from prefect.futures import PrefectFuture, as_completed
 
 from blocks.workspace import Workspace
 from preference.bases import CHAMPION
-from preference.comparison import Contestant, ScoredAnswer
 from preference.plan import Plan
 from preference.plan_lines import SAMPLING
 from preference.splits import HeldOutPrompt
+from preference.standings import Contestant, ScoredAnswer
 from preference.targets import BLOCK, Stopped, Target, established, hopeless, left_out
 from preference.trials import Trial
 from tasks.comparing import Measure, TrustedJudge, contestants_of

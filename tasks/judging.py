@@ -15,7 +15,6 @@ from blocks.fireworks import FireworksPlatform
 from blocks.journal import Answer
 from blocks.workspace import Workspace
 from preference import formats
-from preference.comparison import Contestant, ScoredAnswer
 from preference.formats import is_local
 from preference.judge_plan import JUDGING, QUALIFICATION, JudgePlan, JudgeSummary, LabelSummary
 from preference.labelled import (
@@ -34,6 +33,7 @@ from preference.rates import verdict_score
 from preference.rubric import RUBRIC_FORMAT, read_rubric, writing_messages
 from preference.settings import PreferenceRequest
 from preference.splits import HeldOutPrompt
+from preference.standings import Contestant, ScoredAnswer
 from tasks.evaluation import NO_ANSWER, write_scored
 from tasks.inspection import stage_dataset
 from tasks.judge_model import Judge, Messages, ask_judge

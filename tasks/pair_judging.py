@@ -17,7 +17,6 @@ from blocks.evaluators import EvaluatorSource
 from blocks.fireworks import FireworksPlatform
 from blocks.journal import Answer, Journal
 from blocks.workspace import Workspace
-from preference.comparison import Contestant, ScoredAnswer
 from preference.fingerprints import prompt_id, prompt_text
 from preference.judge_plan import PAIR_JUDGING, JudgeSummary
 from preference.labelled import RUBRIC_PAIRS, LabelledPair
@@ -28,6 +27,7 @@ from preference.plan import Plan, is_unsandboxed
 from preference.rates import Verdict
 from preference.rubric import RUBRIC_FORMAT, read_rubric, writing_messages
 from preference.splits import HeldOutPrompt
+from preference.standings import Contestant, ScoredAnswer
 from tasks.buying import was_refused
 from tasks.evaluation import JOURNAL, score_answers
 from tasks.judge_model import Judge, Messages, ask_judge, judge_key

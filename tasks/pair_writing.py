@@ -21,7 +21,8 @@ from preference.fingerprints import prompt_id
 from preference.judge_plan import PAIR_JUDGING, JudgeSummary
 from preference.pair_judging import JudgedPairs, PairVerdict
 from preference.pair_plan import STRONG_ANSWERS, WEAK_ANSWERS, PairPlan, PairSize
-from preference.pairs import FirstPass, Length, PairModelUse, PairsMade, Side, pair_row, pairs_markdown
+from preference.pairs import FirstPass, Length, PairModelUse, PairsMade, Side, pair_row
+from preference.pairs_page import pairs_markdown
 from preference.plan import Plan
 from preference.profile import profile
 from preference.session import resource

@@ -13,7 +13,6 @@ from blocks.journal import Journal
 from blocks.workspace import Workspace
 from preference.approval import Beside, page_sha256
 from preference.bases import PlannedBase
-from preference.comparison import Comparison, Estimate, ScoredAnswer
 from preference.cost import CostLine
 from preference.estimates import EstimateError, estimate_errors
 from preference.health import training_health
@@ -26,6 +25,7 @@ from preference.report import final_report
 from preference.report_facts import EndpointFacts, EvaluatorFacts, ReportFacts, TrialFacts, Usage
 from preference.search import Draws
 from preference.session import SessionRecord, SessionState, is_session_id
+from preference.standings import Comparison, Estimate, ScoredAnswer
 from preference.targets import Stopped
 from tasks.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from tasks.deployment import Endpoint

@@ -9,10 +9,10 @@ from blocks.client import FireworksClient
 from blocks.client_serving import evaluation_deployment
 from blocks.fireworks import FireworksPlatform
 from blocks.workspace import Workspace
-from preference.comparison import Contestant
 from preference.plan import Plan
 from preference.plan_lines import evaluation_starts
 from preference.session import resource
+from preference.standings import Contestant
 from preference.wire import Deployment
 from tasks import spending
 from tasks.deployment import take_down_evaluation

@@ -19,12 +19,13 @@ from pydantic import ValidationError
 from blocks.journal import Journal, answer_key
 from blocks.workspace import Workspace
 from preference.approval import page_sha256
-from preference.comparison import Comparison, Contestant, ScoredAnswer, compare_halves
+from preference.comparison import compare_halves
 from preference.plan import Plan
 from preference.plan_page import plan_markdown
 from preference.report import final_report
 from preference.session import SessionRecord
 from preference.splits import HeldOutPrompt, halves, read_prompts
+from preference.standings import Comparison, Contestant, ScoredAnswer
 from preference.targets import with_target
 from tasks.evaluation import JOURNAL, sampling_parameters
 from tasks.reporting import PACKAGES, gather

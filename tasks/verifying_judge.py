@@ -7,11 +7,12 @@ from contextlib import closing
 
 from blocks.journal import Journal
 from blocks.workspace import Workspace
-from preference.comparison import Contestant, JudgedBy, ScoredAnswer
+from preference.comparison import JudgedBy
 from preference.judge_plan import JudgeSummary
 from preference.pairwise import RESPONSE_FORMAT
 from preference.plan import Plan
 from preference.splits import HeldOutPrompt
+from preference.standings import Contestant, ScoredAnswer
 from tasks.evaluation import JOURNAL
 from tasks.judge_model import recorded
 from tasks.judging import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from blocks.workspace import Workspace
-from preference.comparison import ScoredAnswer
 from preference.plan import Plan
 from preference.search import Draws, draw_batch, worth
+from preference.standings import ScoredAnswer
 from preference.trials import Trial
 from tasks.search import DRAWS
 from tasks.training import TrainedTrial

@@ -6,7 +6,7 @@ import httpx
 
 from blocks.workspace import Workspace
 from flows.preference_learning import preference_learning
-from preference.comparison import Comparison
+from preference.standings import Comparison
 from tasks.training import NOT_STARTED, TrainedTrial
 from tasks.verifying import verify
 from tests.flows.conftest import WORDS, pair, write_rows

@@ -10,8 +10,8 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 from blocks.workspace import Workspace
 from flows.preference_learning import preference_learning
-from preference.comparison import Comparison
 from preference.session import Outcome, SessionRecord, SessionState
+from preference.standings import Comparison
 from tasks.judging import QUALIFIED, Tries
 from tasks.verifying import verify
 from tests.flows.conftest import RUBRIC, WORDS, pair, write_rows

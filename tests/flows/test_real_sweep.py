@@ -11,7 +11,7 @@ from blocks.workspace import Workspace
 from flows.preference_learning import preference_learning
 from local_server.config import Settings, default_home
 from local_server.threaded import ThreadedServer
-from preference.comparison import Comparison
+from preference.standings import Comparison
 from tasks.training import TrainedTrial
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "concise"

@@ -9,9 +9,9 @@ import pytest
 
 from blocks.workspace import Workspace
 from flows.preference_learning import preference_learning
-from preference.comparison import Comparison
 from preference.plan import Plan
 from preference.search import Draws
+from preference.standings import Comparison
 from tasks.search import DRAWS
 from tasks.verifying import verify
 from tests.flows.test_recovery import jobs, start, wait_for

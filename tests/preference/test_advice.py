@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from preference.advice import worth_trying
-from preference.comparison import Comparison, Contestant, Estimate, Headline, Standing
 from preference.settings_sweep import Method
+from preference.standings import Comparison, Contestant, Estimate, Headline, Standing
 from preference.trials import Trial
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from preference.bases import DataSize, PlannedBase, common_opponent, named_bases
-from preference.comparison import Contestant, ScoredAnswer, compare_halves
+from preference.comparison import compare_halves
 from preference.comparison_page import comparison_markdown, headline_text
 from preference.cost import load_price_book
 from preference.evaluator_plan import EvaluatorSummary
@@ -11,6 +11,7 @@ from preference.ledger import Spent
 from preference.plan import Plan, cheapest_first, draft_plan, trial_line
 from preference.plan_page import plan_markdown
 from preference.settings import PreferenceRequest
+from preference.standings import Contestant, ScoredAnswer
 from preference.wire import BaseModelDetails, Model
 
 SESSION = "1779157376-41e1"

@@ -3,14 +3,9 @@ from __future__ import annotations
 import pytest
 
 from preference.bases import CHAMPION
-from preference.comparison import (
-    UNSCORED_CHAMPION,
-    Contestant,
-    ScoredAnswer,
-    beats_champion,
-    compare_halves,
-)
+from preference.comparison import UNSCORED_CHAMPION, beats_champion, compare_halves
 from preference.comparison_page import comparison_markdown, headline_text
+from preference.standings import Contestant, ScoredAnswer
 
 CONTESTANTS = [
     Contestant(name="base", label="untouched", model="m"),

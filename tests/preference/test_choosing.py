@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from preference.comparison import Comparison, Contestant, ScoredAnswer, compare_halves, why_not_promoted
+from preference.comparison import compare_halves, why_not_promoted
+from preference.standings import Comparison, Contestant, ScoredAnswer
 
 CONTESTANTS = [
     Contestant(name=name, label="untouched" if name == "base" else "a trial", model=name)

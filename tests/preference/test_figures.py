@@ -7,8 +7,8 @@ import io
 import pytest
 from matplotlib.image import imread
 
-from preference.comparison import Comparison, Contestant, Estimate, Headline, ScoredAnswer, Standing
 from preference.figures import lengths_figure, outcome_of, training_curves_figure, win_rates_figure
+from preference.standings import Comparison, Contestant, Estimate, Headline, ScoredAnswer, Standing
 
 
 def estimate(value: float | None) -> Estimate:

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from preference.comparison import Contestant, JudgedBy, ScoredAnswer, compare_halves
+from preference.comparison import JudgedBy, compare_halves
 from preference.comparison_page import comparison_markdown
 from preference.cost import load_price_book
 from preference.judge_plan import (
@@ -17,6 +17,7 @@ from preference.judge_plan import (
     judge_warnings,
 )
 from preference.settings import PreferenceRequest
+from preference.standings import Contestant, ScoredAnswer
 
 LABELS = LabelSummary(source="the data's own", n=100, n_shorter_better=50, longer_share=0.6, mean_characters=4000)
 

@@ -8,7 +8,8 @@ from preference.cost import load_price_book
 from preference.judge_plan import PAIR_JUDGING, JudgePlan, JudgeSummary, LabelSummary, pair_judging_lines
 from preference.pair_judging import REVERSED, TIED, UNREAD, JudgedPairs, PairVerdict
 from preference.pair_plan import PairJudging, PairPlan, batch_offer, pair_lines, pair_notes
-from preference.pairs import first_pass_judged, first_pass_markdown
+from preference.pairs import first_pass_judged
+from preference.pairs_page import first_pass_markdown
 from preference.settings import PreferenceRequest
 from preference.settings_models import PairGeneration, Serving
 from preference.wire import BaseModelDetails, Model, PeftDetails

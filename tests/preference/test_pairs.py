@@ -7,16 +7,8 @@ from hypothesis import strategies as st
 from preference.cost import PriceBook, load_price_book
 from preference.formats_rows import convert
 from preference.pair_models import NoModelPair, family, pick_models
-from preference.pairs import (
-    Length,
-    Side,
-    first_pass,
-    first_pass_markdown,
-    is_refusal,
-    pair_row,
-    similarity,
-    why_dropped,
-)
+from preference.pairs import Length, Side, first_pass, is_refusal, pair_row, similarity, why_dropped
+from preference.pairs_page import first_pass_markdown
 from preference.settings_models import PairGeneration, Serving
 from preference.wire import BaseModelDetails, Model
 

@@ -1,11 +1,12 @@
 import pytest
 
-from preference.comparison import ScoredAnswer
 from preference.plan import PlanRefused
 from preference.plan_lines import TRAINING, evaluation_starts
 from preference.plan_page import plan_markdown
-from preference.search import Batch, Draws, Search, draw_batch, draws_text, worth
+from preference.search import Batch, Draws, Search, draw_batch, worth
+from preference.search_text import draws_text
 from preference.settings_sweep import Method
+from preference.standings import ScoredAnswer
 from preference.trials import Trial
 from tests.preference.test_bases import bases, data, plan
 

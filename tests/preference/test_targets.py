@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from preference.comparison import Contestant, Estimate, Headline, ScoredAnswer, compare
+from preference.comparison import compare
 from preference.settings import PreferenceRequest
+from preference.standings import Contestant, Estimate, Headline, ScoredAnswer
 from preference.targets import Target, established, hopeless, left_out, verdict
 
 BASE = Contestant(name="base", label="b, untouched", model="b")
