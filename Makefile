@@ -35,7 +35,7 @@ test: dev  ## the suite
 	@$(BIN)/python -m pytest -m "not slow" -q -n $(WORKERS) --dist loadfile
 
 test-slow: dev tools  ## real sweeps, installs, the browser
-	@$(BIN)/python -m pytest -m "slow and not demo" -q
+	@$(BIN)/python -m pytest -m "slow and not demo" -q -n $(WORKERS) --dist loadgroup
 
 test-readme: dev tools  ## every command of the README and the docs, the demo included
 	@$(BIN)/python -m pytest -m demo -q

@@ -27,6 +27,12 @@ make_tiny_model(pathlib.Path(sys.argv[2]), layers=2)
 StartServer = Callable[..., ThreadedServer]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two streams for `--dist loadgroup`: what mostly waits for Prefect's services, and what mostly computes."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("waiting" if _HERE / "e2e" in item.path.parents else "computing"))
+
+
 @pytest.fixture
 def start_local_server(tmp_path: Path, hollow_model: Path) -> Iterator[StartServer]:
     """start(home=..., middleware=[...], any field of Settings): a server with scripted children, stopped at the end."""
