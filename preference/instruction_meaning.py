@@ -45,6 +45,8 @@ _RULES: dict[str, Rule] = {
     "no_pairs": flag("pairs.generate", False),
     "batch_inference": flag("pairs.batch", True),
     "no_batch_inference": flag("pairs.batch", False),
+    "judge_filter": flag("pairs.judge_filter", True),
+    "no_judge_filter": flag("pairs.judge_filter", False),
     "auto_promote": flag("auto_promote", "clear_winner"),
     "no_promote": flag("auto_promote", "never"),
     "deploy_unasked": flag("auto_promote", "clear_winner"),
