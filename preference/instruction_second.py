@@ -30,7 +30,8 @@ LEAST_REPLY_TOKENS = 2048  # room for every field, and for a model that thinks f
 
 FIELDS = (
     *TITLES, "target_score", "strategy", "champion", "gate_timeout_days", "wait", "pairs.strong", "pairs.weak",
-    "pairs.max_prompts", "sampling.max_tokens", "sampling.temperature", "sweep.max_context_length",
+    "pairs.max_prompts", "pairs.batch", "pairs.judge_filter", "sweep.n_trials", "sweep.max_context_length",
+    "sampling.max_tokens", "sampling.temperature",
 )  # fmt: skip
 
 _SYSTEM = """You read what somebody asks of a training run, and fill in the settings that they ask for, one by one.
