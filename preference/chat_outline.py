@@ -133,7 +133,7 @@ class Outlines:
         self._arguments = arguments
         tree = environment.parse(source)
         joins = any(tree.find_all(_JOINING)) or any(loop.recursive for loop in tree.find_all(nodes.For))
-        self._template = None if joins else environment.from_string(source)
+        self._template = None if joins else environment.from_string(tree)
         self.find = functools.lru_cache(_SHAPES_KEPT)(self._find)
 
     def _find(self, shape: Shape, open_answer: bool) -> Outline | None:

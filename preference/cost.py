@@ -123,9 +123,8 @@ class PriceBook(BaseModel):
         """The book for a machine whose processor does not multiply bfloat16."""
         if self.float32 is None:
             return self
-        measured = self.float32.model_dump()
-        speed = {key: value for key, value in measured.items() if key in Throughput.model_fields}
-        sizes = {key: value for key, value in measured.items() if key in MemoryUse.model_fields}
+        speed = self.float32.model_dump(include=set(Throughput.model_fields))
+        sizes = self.float32.model_dump(include=set(MemoryUse.model_fields))
         return self.model_copy(
             update={
                 "throughput": self.throughput.model_copy(update=speed),
