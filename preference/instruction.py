@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 
 from preference.instruction_clauses import mentions_of, words_of
-from preference.instruction_elsewhere import elsewhere
 from preference.instruction_guard import InstructionRefused, check_text
 from preference.instruction_lexer import atoms
 from preference.instruction_meaning import meaning
@@ -72,8 +71,6 @@ def read_instruction(text: str, catalogue: Sequence[KnownModel] = ()) -> Reading
         settle(reading, field, [m for m in mentions if m.found.field == field])
     name_models(reading, catalogue)
     fit_together(reading)
-    for unread in reading.not_understood:
-        unread.why = elsewhere(unread.words) or unread.why
     return reading
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from preference.instruction_elsewhere import elsewhere
 from preference.instruction_meaning import meaning
 from preference.instruction_parse import Item
 from preference.instruction_reading import TITLES, Mention, Reading, Refusal, Unread
@@ -83,7 +84,7 @@ def mentions_of(
 def _unread(words: str, sentence: Sequence[Atom]) -> Unread:
     if any(a.kind == "UNSET" and a.text in words for a in sentence):
         return Unread(words=words, why=_NO_SETTING)
-    return Unread(words=words)
+    return Unread(words=words, why=elsewhere(words) or "not understood")
 
 
 def _corrects(sentence: Sequence[Atom], item: Item, items: Sequence[Item], corrections: set[int]) -> bool:
@@ -202,7 +203,10 @@ def _stopped(
             )
         elif atom.kind != "WARM":
             reading.not_understood.append(
-                Unread(words=words, why=f"{atom.text!r} was not understood here, so none of it is done")
+                Unread(
+                    words=words,
+                    why=elsewhere(words) or f"{atom.text!r} was not understood here, so none of it is done",
+                )
             )
     return found
 

@@ -51,6 +51,7 @@ def test_an_instruction_means(case):
         ("Remove the duplicates first.", "always left out"),
         ("Take s3://bucket/prefs.jsonl.", "a file on this machine"),
         ("Make it good.", "not understood"),
+        ("What would it cost on the platform?", "a question"),
         ("Merge accounts/fireworks/models/mine.", "none of it is done"),
     ],
 )
